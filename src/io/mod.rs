@@ -13,3 +13,4 @@ pub mod doorbell;
 pub mod mailbox;
 pub mod net;
 pub mod ring;
+pub mod signal;

@@ -7,6 +7,7 @@
 //! - [`wire`]: Kafka protocol, bytes to messages and back
 //! - [`io`]: the kernel's side: rings, sockets, disks, clocks, cores
 //! - [`config`]: every setting once, text to checked values
+//! - [`startup`]: what must hold before the first shard starts
 
 pub use corelane_model as model;
 pub use corelane_record as record;
@@ -14,3 +15,4 @@ pub use corelane_wire as wire;
 
 pub mod config;
 pub mod io;
+pub mod startup;

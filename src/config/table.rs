@@ -135,7 +135,7 @@ pub static TABLE: &[Row] = &[
         "Where clients connect: HOST:PORT; port 0 takes a free one."),
     row("advertised.listeners", "", text(|d, t| advertised(t).map(|endpoint| d.advertised = endpoint)),
         "What clients are told to connect to; empty: the same as listeners."),
-    row("max.connections", "16384", number(Count, 1..=1_000_000, |d, n| d.settings.connections_max = n as usize),
+    row("max.connections", "12288", number(Count, 1..=1_000_000, |d, n| d.settings.connections_max = n as usize),
         "Connections open at once on the whole broker; one more is closed at once."),
     row("connections.max.idle.ms", "10min", number(Milliseconds, 1_000..=365 * DAY_MS, |d, n| d.settings.connections_max_idle_ms = n as u64),
         "A connection without a request for this long is closed."),

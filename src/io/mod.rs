@@ -7,3 +7,4 @@
 
 pub mod buffer;
 pub mod disk;
+pub mod probe;

@@ -6,9 +6,13 @@
 //! - [`record`]: the record batch, validated and compressed
 //! - [`wire`]: Kafka protocol, bytes to messages and back
 //! - [`io`]: the kernel's side: rings, sockets, disks, clocks, cores
+//! - [`config`]: every setting once, text to checked values
+//! - [`startup`]: what must hold before the first shard starts
 
 pub use corelane_model as model;
 pub use corelane_record as record;
 pub use corelane_wire as wire;
 
+pub mod config;
 pub mod io;
+pub mod startup;

@@ -12,5 +12,6 @@ pub mod disk;
 pub mod doorbell;
 pub mod mailbox;
 pub mod net;
+pub mod probe;
 pub mod ring;
 pub mod signal;

@@ -6,4 +6,7 @@
 #![allow(unsafe_code, reason = "the one room where the kernel is spoken to; each use has its SAFETY line")]
 
 pub mod buffer;
+pub mod clock;
 pub mod disk;
+pub mod notify;
+pub mod sim;

@@ -106,7 +106,7 @@ impl Handlers {
             }
             tracing::debug!(?peer, version, "ApiVersions answered in version 0");
             let head = Head { version: 0, ..head };
-            let answer = frame_of(head, &api_versions::unsupported());
+            let answer = frame_of(head, &api_versions::unsupported_version());
             return Ok(Box::pin(async move { answer }));
         }
         let body = frame.slice(body_at..);

@@ -6,5 +6,14 @@
 //! clients and tests).
 
 pub mod batch;
+pub mod builder;
+pub mod compression;
+pub mod records;
+pub mod validate;
+mod varint;
 
 pub use batch::{BatchError, Codec, HEADER_BYTES, LENGTH_OVERHEAD, RecordBatch, batches};
+pub use builder::BatchBuilder;
+pub use compression::{CompressionError, compress, decompress};
+pub use records::{Record, Records, RecordsError, for_each_record};
+pub use validate::{RecordError, Refusal, Rules, Sound, validate};

@@ -211,7 +211,7 @@ impl Control {
     }
 
     /// Decides and makes durable; publishing is the caller's.
-    fn serve(&mut self, request: ControlRequest) -> ControlReply {
+    pub(crate) fn serve(&mut self, request: ControlRequest) -> ControlReply {
         let mut change = Change::of(&self.cluster);
         let (reply, validate_only) = match request {
             ControlRequest::CreateTopics { topics, validate_only } => {

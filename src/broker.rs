@@ -17,6 +17,7 @@ use std::{
     time::Duration,
 };
 
+use futures_lite::FutureExt;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
@@ -293,20 +294,23 @@ fn run_control(
         let mut interrupt = signal(SignalKind::interrupt())?;
         let serving = tokio::task::LocalSet::new();
         let _control = serving.spawn_local(control.run(requests, shards));
-        let signalled = async {
-            tokio::select! {
-                _ = terminate.recv() => tracing::info!("SIGTERM: finishing what is in flight"),
-                _ = interrupt.recv() => tracing::info!("SIGINT: finishing what is in flight"),
-            }
+        let terminated = async {
+            terminate.recv().await;
+            "SIGTERM"
         };
-        serving.run_until(signalled).await;
+        let interrupted = async {
+            interrupt.recv().await;
+            "SIGINT"
+        };
+        let signal = serving.run_until(terminated.or(interrupted)).await;
+        tracing::info!("{signal}: finishing what is in flight");
         Ok(reported.try_iter().find_map(failure))
     })
 }
 
 fn log_metrics(metrics: &[Arc<ShardMetrics>], what: &str) {
     let mut sum = Snapshot::default();
-    metrics.iter().for_each(|shard| sum += shard.snapshot());
+    metrics.iter().for_each(|shard| sum += &shard.snapshot());
     let name = |key| crate::wire::api::find(key).map_or("other", |api| api.name);
     tracing::info!("{what}: {}", sum.line(name));
 }

@@ -101,7 +101,7 @@ impl Handlers {
         let head = Head { api, version, correlation_id: header.correlation_id };
         self.shard.metrics().count_request(api_key);
         if !api.serves(version) {
-            if api_key != ApiKey::ApiVersions {
+            if api_key != ApiKey::API_VERSIONS {
                 return Err(unsupported);
             }
             tracing::debug!(?peer, version, "ApiVersions answered in version 0");
@@ -111,8 +111,8 @@ impl Handlers {
         }
         let body = frame.slice(body_at..);
         match api_key {
-            ApiKey::Produce => produce::handle(&self.shard, head, &body),
-            ApiKey::Fetch => Ok(fetch::handle(&self.shard, head, body)),
+            ApiKey::PRODUCE => produce::handle(&self.shard, head, &body),
+            ApiKey::FETCH => Ok(fetch::handle(&self.shard, head, body)),
             _ => {
                 let handlers = self.clone();
                 Ok(Box::pin(async move { handlers.answer(head, body).await }))
@@ -134,18 +134,18 @@ impl Handlers {
             };
         }
         match head.api.key {
-            ApiKey::ListOffsets => frame_of(head, &list_offsets::handle(shard, head, body).await?),
-            ApiKey::OffsetForLeaderEpoch => {
+            ApiKey::LIST_OFFSETS => frame_of(head, &list_offsets::handle(shard, head, body).await?),
+            ApiKey::OFFSET_FOR_LEADER_EPOCH => {
                 frame_of(head, &offset_for_leader_epoch::handle(shard, head, body).await?)
             }
-            ApiKey::ApiVersions => cold!(api_versions),
-            ApiKey::Metadata => cold!(metadata),
-            ApiKey::CreateTopics => cold!(create_topics),
-            ApiKey::DeleteTopics => cold!(delete_topics),
-            ApiKey::CreatePartitions => cold!(create_partitions),
-            ApiKey::DescribeConfigs => cold!(describe_configs),
-            ApiKey::InitProducerId => cold!(init_producer_id),
-            ApiKey::DescribeCluster => cold!(describe_cluster),
+            ApiKey::API_VERSIONS => cold!(api_versions),
+            ApiKey::METADATA => cold!(metadata),
+            ApiKey::CREATE_TOPICS => cold!(create_topics),
+            ApiKey::DELETE_TOPICS => cold!(delete_topics),
+            ApiKey::CREATE_PARTITIONS => cold!(create_partitions),
+            ApiKey::DESCRIBE_CONFIGS => cold!(describe_configs),
+            ApiKey::INIT_PRODUCER_ID => cold!(init_producer_id),
+            ApiKey::DESCRIBE_CLUSTER => cold!(describe_cluster),
             api_key => Err(Close::Unsupported { api_key, version }),
         }
     }

@@ -384,11 +384,8 @@ impl StoredHeader {
     pub fn of(header: &[u8; HEADER_BYTES]) -> Self {
         let header: &Header = zerocopy::transmute_ref!(header);
         let id = ProducerId::new(header.producer_id.get());
-        let producer = (
-            id,
-            ProducerEpoch::new(header.producer_epoch.get()),
-            Sequence::new(header.base_sequence.get()),
-        );
+        let producer =
+            (id, ProducerEpoch::new(header.producer_epoch.get()), Sequence::new(header.base_sequence.get()));
         let last_offset_delta = header.last_offset_delta.get();
         Self {
             producer: (id != ProducerId::NONE).then_some(producer),

@@ -8,14 +8,14 @@
 pub mod batch;
 pub mod builder;
 pub mod compression;
-pub mod records;
 pub mod recompress;
+pub mod records;
 pub mod validate;
 mod varint;
 
 pub use batch::{
-    BatchError, Codec, HEADER_BYTES, LENGTH_OVERHEAD, RecordBatch, StoredHeader, batches, set_log_append_time,
-    set_max_timestamp, stamp, stamp_header,
+    BatchError, Codec, HEADER_BYTES, LENGTH_OVERHEAD, RecordBatch, StoredHeader, batches,
+    set_log_append_time, set_max_timestamp, stamp, stamp_header,
 };
 pub use builder::BatchBuilder;
 pub use compression::{CompressionError, compress, decompress};

@@ -192,7 +192,8 @@ mod tests {
 
     #[test]
     fn wrong_usage_ends_with_status_2() {
-        for words in [&["--nonsense"][..], &["nonsense"], &["--set", "x"], &["--log", "a=b=c"], &["--cores"]] {
+        for words in [&["--nonsense"][..], &["nonsense"], &["--set", "x"], &["--log", "a=b=c"], &["--cores"]]
+        {
             assert_eq!(parse_words(words).unwrap_err().exit_code(), 2, "{words:?}");
         }
         assert_eq!(parse_words(&["--help"]).unwrap_err().exit_code(), 0);

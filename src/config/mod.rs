@@ -3,18 +3,22 @@
 //! The room reads a file and knows what is sound; it does not know how a setting is used, nor which cores the
 //! machine has (that is passed in). Read it in this order: [`table`] (one row per setting), [`value`]
 //! (quantities with units, endpoints, cores), `file` (TOML to assignments), `load` (assignments over
-//! defaults, then what must fit together), `error`.
+//! defaults, then what must fit together), `broker` (settings as Kafka's tools
+//! read them), [`topic`] (the topic-level keys), `error`.
 
+mod broker;
 mod error;
 mod file;
 mod load;
 pub mod table;
+pub mod topic;
 mod value;
 
 use std::path::PathBuf;
 
 use crate::model::{BrokerId, TopicSettings};
 
+pub use broker::BrokerSetting;
 pub use error::{ConfigError, Place};
 pub use file::Assignment;
 pub use load::{Effective, load};

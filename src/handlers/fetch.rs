@@ -5,6 +5,7 @@ use std::{rc::Rc, time::Duration};
 use bytes::Bytes;
 
 use crate::{
+    metrics::Counter,
     model::{ClusterView, ErrorCode, LeaderEpoch, Offset, PartitionIndex, ShardId, TopicId, TopicPartition, TopicView},
     partition::{ReadError, ReadOutcome},
     shard::{
@@ -16,10 +17,12 @@ use crate::{
     },
 };
 
-use super::{Close, Head, Response, log_error_code};
+use super::dispatch::{Close, Head, Response, log_error_code};
 
 /// First version that names topics by their ids. Source: KIP-516.
 const FIRST_WITH_TOPIC_IDS: i16 = 13;
+/// Most bytes of one response (`fetch.max.bytes`); its first batch is always whole.
+const FETCH_BYTES_MAX: usize = 55 << 20;
 /// Isolation level "read committed".
 const READ_COMMITTED: i8 = 1;
 
@@ -54,7 +57,7 @@ async fn fetch(shard: &Rc<Shard>, head: Head, body: &Bytes) -> Result<Vec<Bytes>
     }
     let view = shard.view();
     let (mut topics, groups) = plan(shard, &view, &request, head.version);
-    let bytes_max = usize::try_from(request.max_bytes).unwrap_or(0).min(shard.settings().fetch_max_bytes);
+    let bytes_max = usize::try_from(request.max_bytes).unwrap_or(0).min(FETCH_BYTES_MAX);
     let bytes_min = usize::try_from(request.min_bytes).unwrap_or(0).min(bytes_max);
     let wait_max = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
     let refused = topics.iter().flat_map(|topic| &topic.partitions).any(|answer| answer.error != ErrorCode::None);
@@ -83,7 +86,7 @@ async fn fetch(shard: &Rc<Shard>, head: Head, body: &Bytes) -> Result<Vec<Bytes>
             });
             fill(answer, result, committed);
             if answer.error != ErrorCode::None {
-                shard.metrics().error(answer.error);
+                shard.metrics().count(Counter::Errors);
             }
         }
     }

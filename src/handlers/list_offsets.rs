@@ -18,7 +18,10 @@ use crate::{
     },
 };
 
-use super::{Close, Head, by_owner, fetch::read_error_code, leader_here};
+use super::{
+    dispatch::{Close, Head, by_owner, leader_here},
+    fetch::read_error_code,
+};
 
 // Source: Kafka, `ListOffsetsRequest`.
 const LATEST: i64 = -1;

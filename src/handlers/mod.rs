@@ -1,132 +1,161 @@
-//! One file per API; the only room that chooses Kafka error codes.
+//! One file per API: from a request to its response. The only room that chooses error codes.
 //!
-//! A handler turns a request's body into its response: it asks the shard for work and control for
-//! changes. It knows no socket; which responses go out together is the server's. Read this file
-//! ([`dispatch`]: one plain match from API key to handler), then [`produce`] and [`fetch`], then any.
+//! Read [`dispatch`] first: from a frame to the handler of its API. Then the two hot ones, [`produce`]
+//! and [`fetch`], which ask the shard for work, and any of the others.
+//!
+//! A cold handler knows no socket and no frame. What it needs beyond the request is in [`Context`]:
+//! the cluster as of now, settings, and a way to `control`. Fields that a version does not have
+//! are left at their defaults, so that a response encodes in every version of its API.
 
+pub mod api_versions;
+pub mod create_partitions;
+pub mod create_topics;
+pub mod delete_topics;
+pub mod describe_cluster;
+pub mod describe_configs;
+pub mod dispatch;
 pub mod fetch;
+pub mod init_producer_id;
 pub mod list_offsets;
+pub mod metadata;
 pub mod offset_for_leader_epoch;
+mod producer_ids;
 pub mod produce;
 
-use std::{future::Future, net::SocketAddr, pin::Pin, rc::Rc, sync::Arc};
+use std::{pin::Pin, sync::Arc};
 
-use bytes::Bytes;
-
+pub use self::{
+    dispatch::{Close, Handlers, Response},
+    producer_ids::ProducerIds,
+};
 use crate::{
-    log::LogError,
-    model::{ErrorCode, PartitionIndex, PartitionView, ShardId, TopicView},
-    shard::Shard,
-    wire::{
-        api::{self, Api, ApiKey},
-        codec::WireError,
-        header::parse_request_header,
-        messages::{KafkaResponse, encode_response},
-    },
+    config::{BrokerSetting, Settings, topic::TopicDefaults},
+    control::{ControlFailure, ControlReply, ControlRequest, TopicError},
+    model::{ClusterView, ErrorCode, TopicId},
+    wire::messages::{StrBytes, Uuid},
 };
 
-/// What will become a response: the pieces of its frame, none if the client wants no answer. Polled
-/// when the responses before it are out.
-pub type Response = Pin<Box<dyn Future<Output = Result<Vec<Bytes>, Close>>>>;
+/// "Not asked for" in fields of authorized operations. Source: Kafka, the message schemas.
+const OPERATIONS_NOT_ASKED: i32 = i32::MIN;
 
-/// Why a connection is closed instead of an answer.
-#[derive(Debug, thiserror::Error)]
-pub enum Close {
-    /// The request cannot be read, so its answer could not be trusted either.
-    #[error("malformed request: {0}")]
-    Malformed(#[from] WireError),
-    /// No such API, or not in this version; Kafka closes as well.
-    #[error("API key {api_key} version {version} is not served")]
-    Unsupported {
-        /// The API's number.
-        api_key: i16,
-        /// The version asked for.
-        version: i16,
-    },
-    /// A produce that wants no answer failed: closing is the only way to tell.
-    #[error("produce with acks=0 failed: {0:?}")]
-    ProduceUnanswered(ErrorCode),
+/// The way to control: a bounded queue that the shard's mailbox leads to.
+pub trait ControlClient {
+    /// Hands the request over and waits for the reply.
+    ///
+    /// A full queue or a control that has stopped answers [`ControlFailure::Unavailable`].
+    fn call(&self, request: ControlRequest) -> Pin<Box<dyn Future<Output = ControlReply> + '_>>;
 }
 
-/// What a handler has to know of its request's header.
-#[derive(Debug, Clone, Copy)]
-pub struct Head {
-    /// The API's row.
-    pub api: &'static Api,
-    /// The version of request and response.
-    pub version: i16,
-    /// Names the request in its response.
-    pub correlation_id: i32,
+/// Settings that handlers answer by or tell of.
+#[derive(Debug, Clone)]
+pub struct HandlerSettings {
+    /// `auto.create.topics.enable`
+    pub auto_create_topics: bool,
+    /// What the broker's configuration gives to topic-level keys.
+    pub topic_defaults: TopicDefaults,
+    /// The broker's own settings, for DescribeConfigs.
+    pub broker: Vec<BrokerSetting>,
 }
 
-/// From a frame to what will become its response.
+impl HandlerSettings {
+    /// What of the broker's settings handlers need.
+    #[must_use]
+    pub fn new(settings: &Settings) -> Self {
+        Self {
+            auto_create_topics: settings.auto_create_topics_enable,
+            topic_defaults: settings.topic_texts(),
+            broker: settings.broker_settings(),
+        }
+    }
+}
+
+/// What a handler needs beyond its request.
+pub struct Context<'a> {
+    /// The cluster as of the request's arrival.
+    pub view: Arc<ClusterView>,
+    /// Settings of the broker.
+    pub settings: &'a HandlerSettings,
+    /// The way to control.
+    pub control: &'a dyn ControlClient,
+    /// Producer ids this shard may hand out.
+    pub producer_ids: &'a ProducerIds,
+}
+
+/// Kafka's code for one refused item.
 ///
-/// A produce is handed over within this call, in the order of the connection's requests; everything
-/// else happens when its response is due.
-///
-/// # Errors
-/// [`Close`]: nothing of the request was done.
-pub async fn dispatch(shard: &Rc<Shard>, peer: Option<SocketAddr>, frame: Bytes) -> Result<Response, Close> {
-    let (header, body_at) = parse_request_header(&frame)?;
-    let (api_key, version) = (header.api_key, header.api_version);
-    let unsupported = Close::Unsupported { api_key, version };
-    let Some(api) = api::find(api_key) else { return Err(unsupported) };
-    let head = Head { api, version, correlation_id: header.correlation_id };
-    shard.metrics().request(api_key);
-    if !api.serves(version) {
-        if api_key == ApiKey::ApiVersions {
-            tracing::debug!(?peer, version, "ApiVersions answered in version 0");
-            return ready(api_versions::unsupported_version(head));
-        }
-        return Err(unsupported);
-    }
-    let body = frame.slice(body_at..);
-    match api_key {
-        ApiKey::Produce => produce::handle(shard, head, &body).await,
-        ApiKey::Fetch => Ok(fetch::handle(shard, head, body)),
-        _ => {
-            let shard = shard.clone();
-            Ok(Box::pin(async move { cold(&shard, head, body).await.map(|frame| vec![frame]) }))
-        }
-    }
-}
-
-fn frame_of<M: KafkaResponse>(head: Head, message: &M) -> Result<Bytes, Close> {
-    Ok(encode_response(head.api, head.version, head.correlation_id, message)?)
-}
-
-/// Groups questions by the core that owns their partition, each with its place in the response.
-fn by_owner<Q, P>(questions: Vec<(ShardId, Q, P)>) -> Vec<(ShardId, Vec<Q>, Vec<P>)> {
-    let mut groups: Vec<(ShardId, Vec<Q>, Vec<P>)> = Vec::new();
-    for (owner, question, place) in questions {
-        if let Some((_, questions, places)) = groups.iter_mut().find(|(other, ..)| *other == owner) {
-            questions.push(question);
-            places.push(place);
-        } else {
-            groups.push((owner, vec![question], vec![place]));
-        }
-    }
-    groups
-}
-
-/// The partition, if this broker leads it.
-fn leader_here<'a>(
-    shard: &Shard,
-    topic: Option<&'a Arc<TopicView>>,
-    index: PartitionIndex,
-) -> Result<(&'a TopicView, &'a PartitionView), ErrorCode> {
-    let topic = topic.ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    let placed = topic.partition(index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    if placed.leader != shard.settings().broker_id {
-        return Err(ErrorCode::NotLeaderOrFollower);
-    }
-    Ok((topic, placed))
-}
-
-/// What a client is told of a log that fails.
-fn log_error_code(error: &LogError) -> ErrorCode {
+/// Source: Kafka 4.1, `ControllerApis`, `ReplicationControlManager`.
+fn code_of(error: &TopicError) -> ErrorCode {
     match error {
-        LogError::Deleted => ErrorCode::UnknownTopicOrPartition,
-        _ => ErrorCode::KafkaStorageError,
+        // Kafka has no code for "the broker's own"; an append to such a topic is answered so too.
+        TopicError::InvalidName(_) | TopicError::Collision { .. } | TopicError::Internal(_) => {
+            ErrorCode::InvalidTopicException
+        }
+        TopicError::ReservedName(_)
+        | TopicError::DuplicateName
+        | TopicError::DuplicateId
+        | TopicError::AssignmentAndCount(_) => ErrorCode::InvalidRequest,
+        TopicError::AlreadyExists(_) => ErrorCode::TopicAlreadyExists,
+        TopicError::UnknownName => ErrorCode::UnknownTopicOrPartition,
+        TopicError::UnknownId => ErrorCode::UnknownTopicId,
+        TopicError::PartitionsNotPositive | TopicError::NoIncrease { .. } => ErrorCode::InvalidPartitions,
+        // As Kafka answers for too many partitions in one request.
+        TopicError::TooManyPartitions { .. } => ErrorCode::PolicyViolation,
+        TopicError::ReplicationFactorNotPositive | TopicError::TooFewBrokers { .. } => {
+            ErrorCode::InvalidReplicationFactor
+        }
+        TopicError::InvalidAssignment(_) => ErrorCode::InvalidReplicaAssignment,
+        TopicError::InvalidConfig(_) | TopicError::NullConfig(_) => ErrorCode::InvalidConfig,
+        TopicError::NotApplied(_) => ErrorCode::KafkaStorageError,
     }
 }
+
+/// Kafka's code for a change of topics that failed as a whole.
+fn failure_code(failure: &ControlFailure) -> ErrorCode {
+    match failure {
+        ControlFailure::Storage(_) => ErrorCode::KafkaStorageError,
+        // Clients look the controller up again and send the same request.
+        ControlFailure::Unavailable => ErrorCode::NotController,
+    }
+}
+
+/// One item's outcome as code and text, from a reply that has one result per item.
+enum Outcomes {
+    Each(Vec<Result<Arc<crate::model::TopicView>, TopicError>>),
+    All(ControlFailure),
+}
+
+impl Outcomes {
+    fn of(reply: ControlReply, items: usize) -> Self {
+        match reply {
+            ControlReply::Topics(results) => {
+                assert_eq!(results.len(), items, "control answers every item");
+                Self::Each(results)
+            }
+            ControlReply::Failed(failure) => Self::All(failure),
+            ControlReply::ProducerIds(_) => panic!("control answered another request"),
+        }
+    }
+
+    /// Item `index`: the topic, or the code and the text that the client is given.
+    fn item(&self, index: usize) -> Result<&Arc<crate::model::TopicView>, (ErrorCode, StrBytes)> {
+        match self {
+            Self::Each(results) => results[index].as_ref().map_err(|error| (code_of(error), text(error))),
+            Self::All(failure) => Err((failure_code(failure), text(failure))),
+        }
+    }
+}
+
+fn text(value: impl ToString) -> StrBytes {
+    StrBytes::from(value.to_string())
+}
+
+fn uuid(id: TopicId) -> Uuid {
+    Uuid::from_bytes(id.to_bytes())
+}
+
+fn topic_id(id: Uuid) -> TopicId {
+    TopicId::from_bytes(id.to_bytes())
+}
+
+#[cfg(test)]
+mod tests;

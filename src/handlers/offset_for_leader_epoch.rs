@@ -18,7 +18,10 @@ use crate::{
     },
 };
 
-use super::{Close, Head, by_owner, fetch::read_error_code, leader_here};
+use super::{
+    dispatch::{Close, Head, by_owner, leader_here},
+    fetch::read_error_code,
+};
 
 /// Answers the end offset of each epoch; -1 where the epoch is not known.
 pub async fn handle(

@@ -2,12 +2,13 @@
 
 use std::{rc::Rc, sync::Arc};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::{
-    model::{ErrorCode, PartitionIndex, ShardId, TimestampType, TopicPartition, TopicSettings, TopicView},
+    metrics::Counter,
+    model::{ErrorCode, PartitionIndex, ShardId, TopicPartition, TopicSettings, TopicView},
     partition::{Acks, AppendError},
-    record::{self, Refusal, Rules},
+    record::{self, CompressionError, RecordBatch, Refusal, Rules, Sound},
     shard::{
         Shard,
         work::{ProducePart, ProduceWork},
@@ -18,7 +19,7 @@ use crate::{
     },
 };
 
-use super::{Close, Head, Response, log_error_code};
+use super::dispatch::{Close, Head, Response, log_error_code};
 
 /// First version whose clients know zstd. Source: KIP-110.
 const FIRST_WITH_ZSTD: i16 = 7;
@@ -41,7 +42,7 @@ struct Group {
 
 /// First stage: when this returns, every accepted batch has its place in its partition's order. The
 /// future that it gives is the second stage.
-pub async fn handle(shard: &Rc<Shard>, head: Head, body: &Bytes) -> Result<Response, Close> {
+pub fn handle(shard: &Rc<Shard>, head: Head, body: &Bytes) -> Result<Response, Close> {
     let request = ProduceRequest::parse(body, head.version)?;
     let acks = match request.acks {
         0 => Some(Acks::None),
@@ -91,6 +92,8 @@ pub async fn handle(shard: &Rc<Shard>, head: Head, body: &Bytes) -> Result<Respo
                 let answer = &mut topics[topic].partitions[partition];
                 match result {
                     Ok(appended) => {
+                        let records = appended.end.get() - appended.base_offset.get();
+                        shard.metrics().add(Counter::RecordsIn, records as u64);
                         answer.base_offset = appended.base_offset.get();
                         answer.log_start_offset = appended.log_start_offset.get();
                     }
@@ -109,7 +112,7 @@ pub async fn handle(shard: &Rc<Shard>, head: Head, body: &Bytes) -> Result<Respo
                 None => Ok(Vec::new()),
             };
         }
-        errors.for_each(|answer| shard.metrics().error(answer.error));
+        shard.metrics().add(Counter::Errors, errors.count() as u64);
         let topics: Vec<_> = topics
             .iter_mut()
             .map(|topic| ProduceTopicResponse {
@@ -159,54 +162,69 @@ fn check(
         return Err(refused(index, ErrorCode::InvalidTopicException, None));
     }
     let settings = &topic.settings;
-    let rules = Rules {
-        max_message_bytes: settings.max_message_bytes,
-        timestamp_type: settings.timestamp_type,
-        timestamp_before_max_ms: settings.timestamp_before_max_ms,
-        timestamp_after_max_ms: settings.timestamp_after_max_ms,
-        compacted: settings.cleanup_policy.compact,
-        zstd_allowed: version >= FIRST_WITH_ZSTD,
-    };
+    let rules = Rules::of_topic(settings, version >= FIRST_WITH_ZSTD);
     let records = partition.records.unwrap_or_default();
-    let mut sound = record::validate(&records, &rules, now_ms).map_err(|refusal| refuse(index, &refusal))?;
+    let sound = record::validate(&records, &rules, now_ms).map_err(|refusal| refuse(index, &refusal))?;
     if sound.transactional {
         let message = "transactions are not served".to_owned();
         return Err(refused(index, ErrorCode::InvalidTxnState, Some(message)));
     }
     let mut answer = ProducePartitionResponse::refused(index, ErrorCode::None, None);
-    let log_append_time = settings.timestamp_type == TimestampType::LogAppendTime;
-    if log_append_time {
+    if sound.log_append_time {
         answer.log_append_time_ms = now_ms;
-        sound.max_timestamp = now_ms;
     }
-    let batch = rewritten(records, settings, sound.fix_max_timestamp, log_append_time.then_some(now_ms));
+    let batch = rewritten(records, settings, &sound)
+        .map_err(|error| refused(index, ErrorCode::CorruptMessage, Some(error.to_string())))?;
     let partition = TopicPartition { topic: topic.id, partition: placed.index };
     Ok((placed.shard, ProducePart { partition, batch, sound }, answer))
 }
 
-/// The batch with what the broker owns set in it. Only then is it copied, and its CRC computed anew.
-fn rewritten(
-    records: Bytes,
-    _settings: &TopicSettings,
-    max_timestamp: Option<i64>,
-    log_append_time: Option<i64>,
-) -> Bytes {
-    if max_timestamp.is_none() && log_append_time.is_none() {
-        return records;
+/// The batch as it will be stored: in the topic's codec, with the times that the broker owns. Only where
+/// that changes anything is it copied, and its CRC computed anew.
+fn rewritten(records: Bytes, settings: &TopicSettings, sound: &Sound) -> Result<Bytes, CompressionError> {
+    let codec = record::stored_codec(settings.compression_type).filter(|codec| *codec != sound.codec);
+    if codec.is_none() && sound.fix_max_timestamp.is_none() && !sound.log_append_time {
+        return Ok(records);
     }
-    let mut batch = BytesMut::from(records);
-    match (log_append_time, max_timestamp) {
-        (Some(now_ms), _) => record::set_log_append_time(&mut batch, now_ms),
-        (None, Some(max)) => record::set_max_timestamp(&mut batch, max),
-        (None, None) => {}
-    }
-    batch.freeze()
+    let whole = RecordBatch::first(&records).ok().flatten().expect("a validated batch is whole");
+    let mut batch = match codec {
+        Some(codec) => record::recompress(&whole, sound.codec, codec)?,
+        None => records.to_vec(),
+    };
+    let set = if sound.log_append_time {
+        record::set_log_append_time(&mut batch, sound.max_timestamp)
+    } else if let Some(max) = sound.fix_max_timestamp {
+        record::set_max_timestamp(&mut batch, max)
+    } else {
+        Ok(())
+    };
+    assert!(set.is_ok(), "a validated batch stays one: {set:?}");
+    Ok(batch.into())
 }
 
 fn refuse(index: i32, refusal: &Refusal) -> ProducePartitionResponse {
-    let mut answer = refused(index, refusal.error_code(), Some(refusal.to_string()));
-    answer.record_errors = refusal.record_errors();
+    let mut answer = refused(index, refusal_code(refusal), Some(refusal.to_string()));
+    let errors = refusal.record_errors().iter();
+    answer.record_errors = errors.map(|error| (error.batch_index, Some(error.message.clone()))).collect();
     answer
+}
+
+fn refusal_code(refusal: &Refusal) -> ErrorCode {
+    match refusal {
+        Refusal::Malformed(_) | Refusal::Crc { .. } => ErrorCode::CorruptMessage,
+        Refusal::OldFormat { .. } => ErrorCode::UnsupportedForMessageFormat,
+        Refusal::TooLarge { .. } => ErrorCode::MessageTooLarge,
+        Refusal::UnknownCodec { .. } | Refusal::ZstdNotAllowed => ErrorCode::UnsupportedCompressionType,
+        Refusal::LogAppendTime | Refusal::Timestamps(_) => ErrorCode::InvalidTimestamp,
+        Refusal::Empty
+        | Refusal::Magic { .. }
+        | Refusal::MoreThanOne
+        | Refusal::Control
+        | Refusal::Count { .. }
+        | Refusal::Producer { .. }
+        | Refusal::Records(_)
+        | Refusal::Keys(_) => ErrorCode::InvalidRecord,
+    }
 }
 
 /// Never UNKNOWN_SERVER_ERROR: the Java client answers that with a new epoch, and duplicates.

@@ -1,8 +1,16 @@
 //! One pinned executor per core, and the task queues that share it.
 
-use std::{cell::OnceCell, future::Future, io, time::Duration};
+use std::{cell::OnceCell, future::Future, io, rc::Rc, sync::Arc, time::Duration};
 
 use glommio::{ExecutorJoinHandle, Latency, LocalExecutorBuilder, Placement, Shares, TaskQueueHandle};
+
+use super::{
+    clock::Clock,
+    direct::DirectDisk,
+    disk::{Disk, DiskFuture},
+    doorbell::Doorbell,
+    ring::{Ring, RingOptions},
+};
 
 /// glommio's own registered memory per core; hot I/O does not use it.
 const GLOMMIO_IO_MEMORY_BYTES: usize = 64 << 10;
@@ -112,4 +120,71 @@ pub fn allowed_cpus() -> Vec<usize> {
     rustix::thread::sched_getaffinity(None)
         .map(|set| (0..rustix::thread::CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu)).collect())
         .unwrap_or_else(|_| vec![0])
+}
+
+/// The core's clock.
+pub struct CoreClock {
+    start: std::time::Instant,
+}
+
+impl CoreClock {
+    /// Counts from now.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { start: std::time::Instant::now() }
+    }
+}
+
+impl Default for CoreClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for CoreClock {
+    fn monotonic_ms(&self) -> u64 {
+        self.start.elapsed().as_millis() as u64
+    }
+
+    fn wall_ms(&self) -> i64 {
+        let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        since_1970.map_or(0, |since_1970| since_1970.as_millis() as i64)
+    }
+
+    fn sleep<'a>(&'a self, duration: Duration) -> DiskFuture<'a, ()> {
+        Box::pin(sleep(duration))
+    }
+}
+
+/// Runs one future on a core of its own, beside a disk, and waits for it: for the steps of the start
+/// that come before or between those of the shards.
+///
+/// # Errors
+/// The core or its ring cannot be made.
+pub fn run_once<T, F>(cpu: usize, body: impl FnOnce(Rc<dyn Disk>) -> F + Send + 'static) -> io::Result<T>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + 'static,
+{
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let core = Core::start(cpu, "start", move || async move {
+        let options = RingOptions {
+            entries: 8,
+            receive_buffers: 1,
+            receive_buffer_bytes: super::buffer::BLOCK,
+            spin_max: Duration::ZERO,
+        };
+        let ring = Doorbell::new().and_then(|doorbell| Ring::new(&options, Arc::new(doorbell)));
+        let result = match ring {
+            Ok(ring) => {
+                spawn(Queue::Foreground, ring.clone().drive(|| 0));
+                Ok(body(Rc::new(DirectDisk::new(ring))).await)
+            }
+            Err(error) => Err(error),
+        };
+        let _ = sender.send(result);
+    })?;
+    let result = receiver.recv();
+    core.join()?;
+    result.map_err(io::Error::other)?
 }

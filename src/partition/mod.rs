@@ -16,7 +16,7 @@ use crate::{
     io::signal::Signal,
     log::{AppendInfo, LogError, LogId, RecoveredLog, Store},
     model::{LeaderEpoch, Offset, TopicPartition, TopicSettings},
-    record::{self, Sound},
+    record::{self, RecordBatch, Sound, StoredHeader},
 };
 
 use offsets::PartitionOffsets;
@@ -35,7 +35,7 @@ pub enum Acks {
 }
 
 /// Why an append was not taken. Which partition it was, the caller knows and adds.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum AppendError {
     /// Nothing written. The client asks the new leader.
     #[error("not the leader of the partition")]
@@ -76,7 +76,7 @@ pub struct Appended {
 }
 
 /// Why nothing can be read.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The partition is not on this core, or not on this broker. The client asks the leader.
     #[error("not the leader of the partition")]
@@ -156,7 +156,25 @@ struct State {
     written: ProduceWaiters,
     safe: ProduceWaiters,
     fetches: FetchWaiters,
-    failed: Option<LogError>,
+    failed: Option<Failure>,
+}
+
+/// Why a partition can do nothing more.
+#[derive(Debug, Clone)]
+pub enum Failure {
+    /// Its disk has failed, and how.
+    Disk(String),
+    /// Its topic has been deleted, or it has moved to another core.
+    Gone,
+}
+
+impl From<Failure> for LogError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Disk(why) => Self::Failed { why },
+            Failure::Gone => Self::UnknownLog,
+        }
+    }
 }
 
 impl Partition {
@@ -170,9 +188,9 @@ impl Partition {
             ProducerStates::default()
         });
         for header in &recovered.replayed {
-            if let Some(batch) = producer_batch_of(header) {
-                let (last, timestamp) = record::last_offset_and_timestamp(header);
-                producers.appended(&batch, last, timestamp);
+            let header = StoredHeader::of(header);
+            if let Some(batch) = producer_batch(&header) {
+                producers.appended(&batch, header.last_offset, header.max_timestamp);
             }
         }
         let offsets = PartitionOffsets::recovered(recovered.log_start_offset, recovered.log_end_offset);
@@ -225,8 +243,8 @@ impl Partition {
     ) -> Result<Appended, AppendError> {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
-        if let Some(error) = &state.failed {
-            return Err(error.clone().into());
+        if let Some(failure) = &state.failed {
+            return Err(AppendError::Log(failure.clone().into()));
         }
         let producer = sound.producer.map(|(id, epoch, first)| ProducerBatch {
             id,
@@ -254,9 +272,9 @@ impl Partition {
             }
         }
         let base_offset = state.offsets.log_end_offset;
-        let (header, rest) = batch.split_first_chunk::<{ record::HEADER_BYTES }>().expect("a validated batch has a header");
-        let mut header = *header;
-        let end = record::stamp(&mut header, base_offset, state.leader_epoch)
+        let (header, records) = batch.split_first_chunk().expect("a validated batch has a header");
+        let mut header: [u8; record::HEADER_BYTES] = *header;
+        let end = record::stamp_header(&mut header, base_offset, state.leader_epoch)
             .map_err(|_| AppendError::OffsetsExhausted)?;
         let info = AppendInfo {
             next_offset: end,
@@ -265,7 +283,7 @@ impl Partition {
             durable: acks == Acks::All && !state.settings.write_caching,
             now_ms,
         };
-        self.store.append(self.log, &header, rest, info)?;
+        self.store.append(self.log, [&header, records], info)?;
         state.offsets.appended(end);
         if let Some(producer) = &producer {
             state.producers.appended(producer, Offset::new(end.get() - 1), now_ms);
@@ -277,7 +295,7 @@ impl Partition {
     /// Why the partition has failed, if it has: asked after a gate has opened.
     #[must_use]
     pub fn failure(&self) -> Option<LogError> {
-        self.state.borrow().failed.clone()
+        self.state.borrow().failed.clone().map(LogError::from)
     }
 
     /// The journal has come this far.
@@ -296,9 +314,9 @@ impl Partition {
     }
 
     /// The log below has failed: whoever waits is let through and finds the failure.
-    pub fn failed(&self, error: LogError) {
+    pub fn failed(&self, failure: Failure) {
         let mut state = self.state.borrow_mut();
-        state.failed = Some(error);
+        state.failed = Some(failure);
         state.written.release_all();
         state.safe.release_all();
         state.fetches.notify();
@@ -401,20 +419,25 @@ impl Partition {
     pub async fn with_max_timestamp(&self) -> Result<Option<FoundOffset>, ReadError> {
         let end = self.settled_high_watermark().await?;
         let Some(batch) = self.store.batch_with_max_timestamp(self.log, end).await? else { return Ok(None) };
-        let max = record::last_offset_and_timestamp(&batch).1;
-        Ok(self.record_in(&batch, |found| found >= max))
+        let max = batch.first_chunk().map(|header| StoredHeader::of(header).max_timestamp);
+        Ok(self.record_in(&batch, |found| max.is_some_and(|max| found >= max)))
     }
 
-    fn record_in(&self, batch: &Bytes, matches: impl Fn(i64) -> bool) -> Option<FoundOffset> {
-        let found = record::first_record_where(batch, matches);
-        match found {
-            Ok(found) => found.map(|(offset, timestamp, leader_epoch)| FoundOffset { offset, timestamp, leader_epoch }),
-            Err(error) => {
-                // Stored as the producer sent it; a batch that cannot be unpacked has no records to find.
-                tracing::warn!(partition = %self.id, %error, "a stored batch cannot be unpacked");
-                None
+    /// The first record of one stored batch whose timestamp is wanted.
+    fn record_in(&self, batch: &Bytes, wanted: impl Fn(i64) -> bool) -> Option<FoundOffset> {
+        let batch = RecordBatch::first(batch).ok().flatten()?;
+        let mut found = None;
+        let read = record::for_each_record(&batch, &mut Vec::new(), record::DECOMPRESSED_BYTES_MAX, |record| {
+            if found.is_none() && wanted(record.timestamp) {
+                let (offset, timestamp) = (record.offset, record.timestamp);
+                found = Some(FoundOffset { offset, timestamp, leader_epoch: batch.leader_epoch() });
             }
+        });
+        if let Err(error) = read {
+            // Stored as the producer sent it; a batch that cannot be unpacked has no record to find.
+            tracing::warn!(partition = %self.id, %error, "a stored batch cannot be unpacked");
         }
+        found
     }
 
     /// Where the epoch ended: the largest epoch up to `epoch`, and the offset after its last record.
@@ -425,13 +448,7 @@ impl Partition {
         if epoch == self.state.borrow().leader_epoch {
             return Some((epoch, self.offsets().log_end_offset));
         }
-        self.store.epoch_end(self.log, epoch)
-    }
-
-    /// The epoch that wrote `offset`, for ListOffsets.
-    #[must_use]
-    pub fn leader_epoch(&self) -> LeaderEpoch {
-        self.state.borrow().leader_epoch
+        self.store.epoch_end(self.log, epoch).ok().flatten()
     }
 }
 
@@ -446,7 +463,7 @@ impl State {
     }
 }
 
-fn producer_batch_of(header: &[u8; record::HEADER_BYTES]) -> Option<ProducerBatch> {
-    let (id, epoch, first, last_offset_delta) = record::producer_fields(header)?;
-    Some(ProducerBatch { id, epoch, first, last_offset_delta })
+fn producer_batch(header: &StoredHeader) -> Option<ProducerBatch> {
+    let (id, epoch, first) = header.producer?;
+    Some(ProducerBatch { id, epoch, first, last_offset_delta: header.last_offset_delta })
 }

@@ -15,8 +15,9 @@ use bytes::Bytes;
 use futures_lite::{FutureExt, future::poll_once};
 
 use crate::{
-    handlers::{self, Close, Response},
+    handlers::{Close, Handlers, Response},
     io::{net::Connection, signal::Signal},
+    metrics::Counter,
     shard::{Shard, budget::Permit},
 };
 
@@ -90,16 +91,16 @@ impl Served {
 }
 
 /// Serves one connection to its end.
-pub async fn serve_connection(shard: Rc<Shard>, served: Rc<Served>) {
+pub async fn serve_connection(handlers: Rc<Handlers>, served: Rc<Served>) {
     let write = async {
-        let ended = write_responses(&shard, &served).await;
+        let ended = write_responses(handlers.shard(), &served).await;
         served.connection.shut_down();
         served.written_all.set(true);
         served.taken.raise();
         ended
     };
     let read = async {
-        let ended = read_requests(&shard, &served).await;
+        let ended = read_requests(&handlers, &served).await;
         served.read_all.set(true);
         served.queued.raise();
         ended
@@ -130,7 +131,8 @@ impl Closed {
     }
 }
 
-async fn read_requests(shard: &Rc<Shard>, served: &Rc<Served>) -> Result<(), Closed> {
+async fn read_requests(handlers: &Rc<Handlers>, served: &Rc<Served>) -> Result<(), Closed> {
+    let shard = handlers.shard();
     let settings = shard.settings();
     let bytes_max = settings.socket_request_max_bytes;
     let mut frames = FrameReader::new(served.connection.clone(), shard.budget().clone(), bytes_max);
@@ -145,8 +147,8 @@ async fn read_requests(shard: &Rc<Shard>, served: &Rc<Served>) -> Result<(), Clo
         let Some(next) = next else { return Ok(()) };
         let (frame, permit) = next.map_err(Closed::ByFrame)?;
         served.active_ms.set(shard.clock().monotonic_ms());
-        shard.metrics().bytes_received(frame.len() + 4);
-        let response = handlers::dispatch(shard, served.peer, frame).await.map_err(Closed::ByRequest)?;
+        shard.metrics().add(Counter::BytesIn, frame.len() as u64 + 4);
+        let response = handlers.dispatch(served.peer, frame).map_err(Closed::ByRequest)?;
         served.queue.borrow_mut().push_back(InFlight { response, _permit: permit });
         served.queued.raise();
         while served.queue.borrow().len() >= settings.in_flight_max {
@@ -186,7 +188,7 @@ async fn write_responses(shard: &Rc<Shard>, served: &Rc<Served>) -> Result<(), C
         }
         served.taken.raise();
         if !pieces.is_empty() {
-            shard.metrics().bytes_sent(pieces.iter().map(Bytes::len).sum());
+            shard.metrics().add(Counter::BytesOut, pieces.iter().map(Bytes::len).sum::<usize>() as u64);
             served.connection.send(pieces).await.map_err(Closed::BySend)?;
             served.active_ms.set(shard.clock().monotonic_ms());
         }

@@ -14,6 +14,8 @@ use crate::{
         cores::{Queue, spawn},
         net::{Connection, Listener},
     },
+    handlers::Handlers,
+    metrics::Counter,
     shard::Shard,
 };
 
@@ -34,7 +36,8 @@ struct Connections {
 }
 
 /// Serves connections until the core is asked to stop; then lets what is in flight finish.
-pub async fn serve(shard: Rc<Shard>, listener: Listener) {
+pub async fn serve(handlers: Rc<Handlers>, listener: Listener) {
+    let shard = handlers.shard().clone();
     let connections = Rc::new(Connections::default());
     spawn(Queue::Housekeeping, close_idle(shard.clone(), Rc::downgrade(&connections)));
     loop {
@@ -44,7 +47,7 @@ pub async fn serve(shard: Rc<Shard>, listener: Listener) {
             None
         };
         match accepted.or(stopped).await {
-            Some(Ok(connection)) => admit(&shard, &connections, connection),
+            Some(Ok(connection)) => admit(&handlers, &connections, connection),
             Some(Err(error)) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 shard.clock().sleep(ACCEPT_PAUSE).await;
@@ -55,7 +58,8 @@ pub async fn serve(shard: Rc<Shard>, listener: Listener) {
     drain(&shard, &connections).await;
 }
 
-fn admit(shard: &Rc<Shard>, connections: &Rc<Connections>, connection: Connection) {
+fn admit(handlers: &Rc<Handlers>, connections: &Rc<Connections>, connection: Connection) {
+    let shard = handlers.shard();
     let most = shard.settings().connections_max / shard.settings().shards.len().max(1);
     if connections.open.borrow().len() >= most.max(1) {
         tracing::warn!(peer = ?connection.peer(), most, "refused a connection: the core has its most");
@@ -65,12 +69,12 @@ fn admit(shard: &Rc<Shard>, connections: &Rc<Connections>, connection: Connectio
     let id = connections.next.replace(connections.next.get() + 1);
     let served = Rc::new(Served::new(connection, shard.clock().monotonic_ms()));
     connections.open.borrow_mut().insert(id, served.clone());
-    shard.metrics().connection_opened();
-    let (shard, connections) = (shard.clone(), connections.clone());
+    shard.metrics().count(Counter::ConnectionsOpened);
+    let (handlers, connections) = (handlers.clone(), connections.clone());
     spawn(Queue::Foreground, async move {
-        serve_connection(shard.clone(), served).await;
+        serve_connection(handlers.clone(), served).await;
         connections.open.borrow_mut().remove(&id);
-        shard.metrics().connection_closed();
+        handlers.shard().metrics().count(Counter::ConnectionsClosed);
     });
 }
 
@@ -81,7 +85,7 @@ async fn close_idle(shard: Rc<Shard>, connections: std::rc::Weak<Connections>) {
         let idle_max_ms = shard.settings().connections_max_idle_ms;
         let now_ms = shard.clock().monotonic_ms();
         for served in connections.open.borrow().values() {
-            if idle_max_ms > 0 && now_ms.saturating_sub(served.active_ms()) >= idle_max_ms as u64 {
+            if idle_max_ms > 0 && now_ms.saturating_sub(served.active_ms()) >= idle_max_ms {
                 served.close();
             }
         }

@@ -19,21 +19,21 @@ use std::{
 
 use crate::{
     config::Settings,
-    control::{ControlReply, ControlRequest, ReplyTo},
+    control::{Applied, ControlReply, ControlRequest, ReplyTo},
     io::{
         clock::Clock,
         cores::{Queue, spawn},
         signal::Signal,
     },
     log::{LogError, LogId, LogSettings, Observer, RecoveredLog, Store},
-    metrics::ShardMetrics,
+    metrics::{Counter, ShardMetrics},
     model::{ClusterView, LeaderEpoch, Offset, ShardId, TopicPartition, TopicSettings},
-    partition::{Partition, ReadError},
+    partition::{Failure, FoundOffset, Partition, ReadError},
 };
 
 use budget::Budget;
 use produce::ProduceQueue;
-use router::{Applied, Letter, Router, Ticket};
+use router::{Letter, Router, Ticket};
 use work::{Answer, EpochQuestion, OffsetQuestion, WantedOffset, Work};
 
 /// Requests of one core that control has not taken yet.
@@ -56,10 +56,12 @@ pub struct Shard {
     view: RefCell<Arc<ClusterView>>,
     produces: ProduceQueue,
     budget: Rc<Budget>,
-    metrics: Rc<ShardMetrics>,
+    metrics: Arc<ShardMetrics>,
     control: ControlSender,
     make_reply_to: MakeReplyTo,
     stopping: Rc<Stopping>,
+    serving: Cell<bool>,
+    started: Signal,
 }
 
 /// Told once that the core is to end.
@@ -107,7 +109,7 @@ pub struct ShardParts {
     /// The cluster at start.
     pub view: Arc<ClusterView>,
     /// The core's counters.
-    pub metrics: Rc<ShardMetrics>,
+    pub metrics: Arc<ShardMetrics>,
     /// Requests to control.
     pub control: ControlSender,
     /// How control answers.
@@ -134,6 +136,8 @@ impl Shard {
             control: parts.control,
             make_reply_to: parts.make_reply_to,
             stopping: Rc::default(),
+            serving: Cell::new(false),
+            started: Signal::default(),
         });
         for recovered in &parts.recovered {
             let (epoch, settings) = shard.leadership(recovered.partition).unwrap_or_default();
@@ -189,7 +193,7 @@ impl Shard {
 
     /// The core's counters.
     #[must_use]
-    pub fn metrics(&self) -> &Rc<ShardMetrics> {
+    pub fn metrics(&self) -> &Arc<ShardMetrics> {
         &self.metrics
     }
 
@@ -197,6 +201,23 @@ impl Shard {
     #[must_use]
     pub fn stopping(&self) -> &Rc<Stopping> {
         &self.stopping
+    }
+
+    /// Waits for the word that every core has recovered. `false`: one has not, and all end.
+    pub async fn told_to_serve(&self) -> bool {
+        while !self.serving.get() && !self.stopping.is_asked() {
+            self.started.seen().await;
+        }
+        self.serving.get()
+    }
+
+    /// Opens what the cluster has at the start and recovery did not find.
+    ///
+    /// # Errors
+    /// A log cannot be made.
+    pub async fn open_first_view(self: &Rc<Self>) -> Result<(), String> {
+        let view = self.view();
+        self.open_and_close(&view).await.map_err(|error| error.to_string())
     }
 
     fn partition(&self, id: TopicPartition) -> Option<Rc<Partition>> {
@@ -215,7 +236,7 @@ impl Shard {
         if owner == self.id {
             return self.execute(work, None).await;
         }
-        self.metrics.hopped();
+        self.metrics.count(Counter::Hops);
         self.router.call(owner, work).await
     }
 
@@ -240,11 +261,11 @@ impl Shard {
     async fn find_offset(
         &self,
         question: &OffsetQuestion,
-    ) -> Result<Option<crate::partition::FoundOffset>, ReadError> {
+    ) -> Result<Option<FoundOffset>, ReadError> {
         let partition = self.partition(question.partition).ok_or(ReadError::NotLeader)?;
         let leader_epoch = partition.validate_epoch(question.leader_epoch)?;
         let plain = |offset| {
-            Some(crate::partition::FoundOffset { offset, timestamp: -1, leader_epoch })
+            Some(FoundOffset { offset, timestamp: -1, leader_epoch })
         };
         match question.wanted {
             WantedOffset::Earliest => Ok(plain(partition.offsets().log_start_offset)),
@@ -283,9 +304,13 @@ impl Shard {
             Letter::Stop => {
                 self.stopping.asked.set(true);
                 self.stopping.notify.raise();
+                self.started.raise();
                 self.partitions.borrow().by_id.values().for_each(|partition| partition.wake_fetches());
             }
-            Letter::Publish | Letter::Serve => panic!("a letter of the start came later"),
+            Letter::Serve => {
+                self.serving.set(true);
+                self.started.raise();
+            }
         }
     }
 
@@ -330,11 +355,11 @@ impl Shard {
                 let known = self.partition(id);
                 if let Some(partition) = known {
                     partition.update(placed.leader_epoch, topic.settings.clone());
-                    self.store.update_settings(partition.log(), log_settings(&topic.settings));
+                    self.store.update_settings(partition.log(), log_settings(&topic.settings))?;
                     continue;
                 }
-                let recovered = self.store.create_log(id, log_settings(&topic.settings)).await?;
-                self.insert(&recovered, placed.leader_epoch, topic.settings.clone());
+                let log = self.store.create_log(id, log_settings(&topic.settings)).await?;
+                self.insert(&RecoveredLog::empty(log, id), placed.leader_epoch, topic.settings.clone());
             }
         }
         let gone: Vec<_> = {
@@ -346,7 +371,7 @@ impl Shard {
             partitions.by_id.remove(&partition.id());
             partitions.by_log.remove(&partition.log());
             drop(partitions);
-            partition.failed(LogError::Deleted);
+            partition.failed(Failure::Gone);
             let store = self.store.clone();
             spawn(Queue::Housekeeping, async move {
                 if let Err(error) = store.delete_log(partition.log()).await {
@@ -387,7 +412,7 @@ impl Observer for Shard {
         };
         tracing::error!(shard = self.id.0, partitions = partitions.len(), why, "storage has failed");
         for partition in partitions {
-            partition.failed(LogError::Failed);
+            partition.failed(Failure::Disk(why.to_owned()));
         }
     }
 }

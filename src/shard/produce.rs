@@ -12,6 +12,7 @@ use std::{
 
 use crate::{
     io::cores::{Queue, spawn},
+    metrics::Counter,
     model::ShardId,
     partition::{
         AppendError, Appended,
@@ -71,7 +72,7 @@ impl Shard {
         if owner == self.id {
             return HandedOver::Here(self.hand_over(work));
         }
-        self.metrics.hopped();
+        self.metrics.count(Counter::Hops);
         HandedOver::Elsewhere(self.router.call(owner, Work::Produce(work)))
     }
 

@@ -12,6 +12,7 @@ use futures_lite::FutureExt;
 
 use crate::{
     io::signal::Signal,
+    metrics::Counter,
     model::ShardId,
     partition::{ReadError, ReadOutcome},
 };
@@ -174,7 +175,7 @@ impl Shard {
             let (shard, cancel) = (self.clone(), cancel.clone());
             return Reading::Here(Box::pin(async move { shard.read_here(&work, Some(cancel)).await }));
         }
-        self.metrics.hopped();
+        self.metrics.count(Counter::Hops);
         Reading::Elsewhere(self.router.call(owner, Work::Read(work)))
     }
 }

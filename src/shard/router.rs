@@ -15,7 +15,7 @@ use std::{
 };
 
 use crate::{
-    control::ControlReply,
+    control::{Applied, ControlReply},
     io::{
         mailbox::{MailReceiver, MailSender},
         signal::Signal,
@@ -27,9 +27,6 @@ use super::work::{Answer, Work};
 
 /// Names a call of one core among its calls in flight.
 pub type Ticket = u32;
-
-/// Tells the sender of a view that it has been applied.
-pub type Applied = Box<dyn FnOnce(Result<(), String>) + Send>;
 
 /// What cores, and control, send to a core.
 pub enum Letter {
@@ -70,9 +67,7 @@ pub enum Letter {
         /// Called once partitions are opened and closed accordingly.
         applied: Applied,
     },
-    /// Every core has recovered: make the new generation the valid one.
-    Publish,
-    /// The new generation is valid: serve.
+    /// Every core has recovered, and the new generation is the valid one: serve.
     Serve,
     /// Finish what is in flight, flush, end.
     Stop,

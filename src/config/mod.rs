@@ -90,7 +90,7 @@ pub struct ShardSettings {
     pub open_files_max: usize,
     /// `ring.entries`: a power of two.
     pub ring_entries: u32,
-    /// `receive.buffers`, of 4 KiB each: a power of two.
+    /// `receive.buffers`: a power of two.
     pub receive_buffers: u16,
     /// `spin.us`: 0 sleeps at once.
     pub spin_us: u64,

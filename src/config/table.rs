@@ -198,7 +198,7 @@ pub static TABLE: &[Row] = &[
     row("shards.ring.entries", "1024", Kind::PowerOfTwo { range: 64..=32_768, set: |d, n| d.shard.ring_entries = n as u32 },
         "Operations that one submission of the core's I/O ring holds."),
     row("shards.receive.buffers", "1024", Kind::PowerOfTwo { range: 16..=32_768, set: |d, n| d.shard.receive_buffers = n as u16 },
-        "Buffers of 4 KiB that arriving requests of one core share."),
+        "Buffers that arriving requests of one core share."),
     row("shards.spin.us", "50us", number(Microseconds, 0..=10_000, |d, n| d.shard.spin_us = n as u64),
         "How long an idle core looks for work before it sleeps; 0 where cores are shared."),
 ];

@@ -127,7 +127,7 @@ impl Loader {
             let place = own.map_or_else(|| self.place_of(&name), |e| e.place.clone());
             Err(ConfigError::Conflict { place, message: format!("shard of core {}: {message}", shard.core) })
         };
-        if shard.journal_file_bytes % 4096 != 0 {
+        if !shard.journal_file_bytes.is_multiple_of(4096) {
             let message =
                 format!("journal.file.bytes is {}, not a multiple of 4096", shard.journal_file_bytes);
             return conflict("journal.file.bytes", message);

@@ -293,7 +293,6 @@ fn empty_draft() -> Draft {
             journal_file_bytes: 0,
             journal_files_max: 0,
             flush_interval_ms: 0,
-            flush_bytes: 0,
             checkpoint_interval_ms: 0,
             open_files_max: 0,
             ring_entries: 0,
@@ -419,9 +418,9 @@ mod tests {
             "c.toml:1: core 2 is not among those this process may use: [0, 1]",
         );
         check_refused(
-            "[shards]\njournal.file.bytes = \"1MiB\"\n",
+            "[shards]\njournal.file.bytes = \"4MiB\"\n",
             &[],
-            "default: shard of core 0: unsettled.bytes.max is 67108864, but the journal has room for 3145728 \
+            "default: shard of core 0: unsettled.bytes.max is 67108864, but the journal has room for 12582912 \
              (all files but one)",
         );
         check_refused(

@@ -82,8 +82,6 @@ pub struct ShardSettings {
     pub journal_files_max: usize,
     /// `flush.interval.ms`
     pub flush_interval_ms: u64,
-    /// `flush.bytes`
-    pub flush_bytes: usize,
     /// `checkpoint.interval.ms`
     pub checkpoint_interval_ms: u64,
     /// `open.files.max`

@@ -12,6 +12,9 @@ pub mod records;
 pub mod validate;
 mod varint;
 
+#[cfg(test)]
+mod golden;
+
 pub use batch::{BatchError, Codec, HEADER_BYTES, LENGTH_OVERHEAD, RecordBatch, batches};
 pub use builder::BatchBuilder;
 pub use compression::{CompressionError, compress, decompress};

@@ -434,3 +434,146 @@ pub(crate) fn write_crc(batch: &mut [u8]) {
     let crc = crc32c::crc32c(&batch[ATTRIBUTES_AT..]);
     batch[CRC_AT..ATTRIBUTES_AT].copy_from_slice(&crc.to_be_bytes());
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::golden;
+
+    fn only(bytes: &[u8]) -> RecordBatch<'_> {
+        RecordBatch::first(bytes).expect("a possible header").expect("a whole batch")
+    }
+
+    #[test]
+    fn every_header_field_of_kafkas_batch_is_read_from_its_place() {
+        for codec in Codec::ALL {
+            let bytes = golden::batch(codec);
+            let batch = only(&bytes);
+            assert_eq!(batch.as_bytes(), bytes);
+            assert_eq!(batch.base_offset(), Offset::new(7));
+            assert_eq!(batch.last_offset(), Offset::new(9));
+            assert_eq!(batch.next_offset(), Offset::new(10));
+            assert_eq!(batch.leader_epoch(), LeaderEpoch::new(5));
+            assert_eq!(batch.magic(), 2);
+            assert!(batch.crc_matches(), "{codec:?}");
+            assert_eq!(batch.attributes(), i16::from(codec.number()));
+            assert_eq!(batch.codec(), Ok(codec));
+            assert_eq!(batch.last_offset_delta(), 2);
+            assert_eq!(batch.base_timestamp(), 1_700_000_000_000);
+            assert_eq!(batch.max_timestamp(), 1_700_000_000_500);
+            assert_eq!(batch.producer_id(), ProducerId::new(4242));
+            assert_eq!(batch.producer_epoch(), ProducerEpoch::new(3));
+            assert_eq!(batch.base_sequence(), Sequence::new(11));
+            assert_eq!(batch.record_count(), 3);
+            assert_eq!(batch.timestamp_type(), TimestampType::CreateTime);
+            assert!(!batch.is_transactional() && !batch.is_control());
+            assert_eq!(batch.payload().len(), bytes.len() - HEADER_BYTES);
+        }
+    }
+
+    #[test]
+    fn stamping_keeps_the_crc_valid_and_touches_nothing_else() {
+        let original = golden::batch(Codec::None);
+        let mut bytes = original.clone();
+        let next = stamp(&mut bytes, Offset::new(1 << 40), LeaderEpoch::new(77));
+        assert_eq!(next, Ok(Offset::new((1 << 40) + 3)));
+        let batch = only(&bytes);
+        assert!(batch.crc_matches());
+        assert_eq!((batch.base_offset().get(), batch.leader_epoch().get()), (1 << 40, 77));
+        assert_eq!(bytes[8..12], original[8..12]);
+        assert_eq!(bytes[16..], original[16..]);
+    }
+
+    #[test]
+    fn a_batch_that_would_end_past_the_largest_offset_is_left_as_it_was() {
+        let original = golden::batch(Codec::None);
+        let mut bytes = original.clone();
+        let base = Offset::new(i64::MAX - 2);
+        assert_eq!(stamp(&mut bytes, base, LeaderEpoch::FIRST), Err(BatchError::OffsetOverflow { base }));
+        assert_eq!(bytes, original);
+        assert!(stamp(&mut bytes, Offset::new(i64::MAX - 3), LeaderEpoch::FIRST).is_ok());
+    }
+
+    #[test]
+    fn a_new_timestamp_gets_a_new_crc() {
+        let mut bytes = golden::batch(Codec::Lz4);
+        set_max_timestamp(&mut bytes, 99).expect("one batch");
+        assert!(only(&bytes).crc_matches());
+        assert_eq!(only(&bytes).max_timestamp(), 99);
+        assert_eq!(only(&bytes).timestamp_type(), TimestampType::CreateTime);
+        set_log_append_time(&mut bytes, 123).expect("one batch");
+        assert!(only(&bytes).crc_matches());
+        assert_eq!(only(&bytes).max_timestamp(), 123);
+        assert_eq!(only(&bytes).timestamp_type(), TimestampType::LogAppendTime);
+        assert_eq!(only(&bytes).codec(), Ok(Codec::Lz4));
+    }
+
+    #[test]
+    fn bytes_that_end_too_early_are_no_batch_yet_at_every_length() {
+        let bytes = golden::batch(Codec::None);
+        for cut in 0..bytes.len() {
+            assert!(RecordBatch::first(&bytes[..cut]).expect("nothing wrong").is_none(), "{cut}");
+            let mut partial = bytes[..cut].to_vec();
+            assert!(stamp(&mut partial, Offset::ZERO, LeaderEpoch::FIRST).is_err(), "{cut}");
+        }
+        let longer = [&bytes[..], &[0]].concat();
+        assert_eq!(
+            stamp(&mut longer.clone(), Offset::ZERO, LeaderEpoch::FIRST),
+            Err(BatchError::Partial(longer.len()))
+        );
+    }
+
+    #[test]
+    fn batches_back_to_back_are_read_up_to_the_partial_tail() {
+        let [first, second] = [golden::batch(Codec::None), golden::batch(Codec::Zstd)];
+        let bytes = [&first[..], &second[..], &first[..80]].concat();
+        let read: Vec<_> = batches(&bytes).map(|batch| batch.expect("sound").as_bytes().len()).collect();
+        assert_eq!(read, [first.len(), second.len()]);
+        let mut broken = bytes.clone();
+        broken[first.len() + MAGIC_AT] = 1;
+        let read: Vec<_> = batches(&broken).map(|batch| batch.err()).collect();
+        assert_eq!(read, [None, Some(BatchError::Magic(1))]);
+    }
+
+    #[test]
+    fn impossible_headers_are_refused() {
+        let change = |at: usize, bytes: &[u8]| {
+            let mut batch = golden::batch(Codec::None);
+            batch[at..at + bytes.len()].copy_from_slice(bytes);
+            RecordBatch::first(&batch).err()
+        };
+        assert_eq!(change(8, &48_i32.to_be_bytes()), Some(BatchError::Length(48)));
+        assert_eq!(change(8, &(-1_i32).to_be_bytes()), Some(BatchError::Length(-1)));
+        assert_eq!(change(8, &i32::MAX.to_be_bytes()), None);
+        assert_eq!(change(16, &[0]), Some(BatchError::Magic(0)));
+        assert_eq!(change(16, &[0xff]), Some(BatchError::Magic(-1)));
+        assert_eq!(change(23, &(-1_i32).to_be_bytes()), Some(BatchError::NegativeCount));
+        assert_eq!(change(57, &(-1_i32).to_be_bytes()), Some(BatchError::NegativeCount));
+        let base = Offset::new(i64::MAX);
+        assert_eq!(change(0, &i64::MAX.to_be_bytes()), Some(BatchError::OffsetOverflow { base }));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_batches_or_refused(
+            mut bytes in proptest::collection::vec(any::<u8>(), 0..200),
+            length in 40_u8..100,
+            plausible: bool,
+        ) {
+            if plausible && bytes.len() > MAGIC_AT {
+                bytes[8..12].copy_from_slice(&[0, 0, 0, length]);
+                bytes[MAGIC_AT] = 2;
+            }
+            let mut read = 0;
+            for batch in batches(&bytes).flatten() {
+                read += batch.as_bytes().len();
+                prop_assert!(batch.as_bytes().len() >= HEADER_BYTES);
+                prop_assert!(batch.base_offset() <= batch.last_offset());
+                let _ = (batch.crc_matches(), batch.codec());
+            }
+            prop_assert!(read <= bytes.len());
+        }
+    }
+}

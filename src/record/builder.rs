@@ -190,3 +190,51 @@ fn write_field(out: &mut Vec<u8>, field: Option<&[u8]>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use corelane_model::{LeaderEpoch, Offset};
+
+    use super::*;
+    use crate::{
+        batch::{RecordBatch, batches, stamp},
+        golden,
+    };
+
+    #[test]
+    fn a_plain_batch_is_byte_for_byte_what_kafka_writes() {
+        let mut builder = BatchBuilder::new(Codec::None);
+        builder.set_producer(ProducerId::new(4242), ProducerEpoch::new(3), Sequence::new(11));
+        for (timestamp, key, value, headers) in golden::RECORDS {
+            builder.push(timestamp, key, value, headers);
+        }
+        let expected = golden::batch(Codec::None);
+        assert_eq!(builder.estimated_bytes(), expected.len());
+        let mut bytes = Vec::new();
+        builder.finish(&mut bytes).expect("plain");
+        stamp(&mut bytes, Offset::new(7), LeaderEpoch::new(5)).expect("one batch");
+        assert_eq!(bytes, expected);
+    }
+
+    #[test]
+    fn a_builder_starts_anew_and_its_sequence_moves_on() {
+        let mut builder = BatchBuilder::new(Codec::Zstd);
+        builder.set_producer(ProducerId::new(1), ProducerEpoch::new(0), Sequence::new(i32::MAX));
+        builder.set_transactional(true);
+        let mut bytes = Vec::new();
+        for _ in 0..2 {
+            builder.push(5, None, Some(b"one"), &[]);
+            builder.push(3, None, Some(b"two"), &[]);
+            assert_eq!(builder.len(), 2);
+            builder.finish(&mut bytes).expect("compresses");
+            assert!(builder.is_empty());
+            assert_eq!(builder.estimated_bytes(), HEADER_BYTES);
+        }
+        let seen = |batch: RecordBatch<'_>| {
+            assert!(batch.crc_matches() && batch.is_transactional() && !batch.is_control());
+            (batch.base_sequence().get(), batch.base_timestamp(), batch.max_timestamp(), batch.record_count())
+        };
+        let read: Vec<_> = batches(&bytes).map(|batch| seen(batch.expect("sound"))).collect();
+        assert_eq!(read, [(i32::MAX, 5, 5, 2), (1, 5, 5, 2)]);
+    }
+}

@@ -235,3 +235,171 @@ fn read_zstd(input: &[u8], output: &mut Output<'_>) -> Result<(), Fault> {
     decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
     output.read(decoder)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn packed(codec: Codec, input: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        compress(codec, None, input, &mut out).expect("compresses");
+        out
+    }
+
+    fn unpacked(codec: Codec, input: &[u8], output_max: usize) -> Result<Vec<u8>, CompressionError> {
+        let mut out = Vec::new();
+        decompress(codec, input, output_max, &mut out).map(|()| out)
+    }
+
+    /// Text that compresses, longer than the blocks of any codec.
+    fn text() -> Vec<u8> {
+        (0..20_000_u32)
+            .flat_map(|i| format!("{} ", i.wrapping_mul(2_654_435_761) >> 24).into_bytes())
+            .collect()
+    }
+
+    #[test]
+    fn both_sides_append_to_what_is_there() {
+        for codec in Codec::ALL {
+            let mut out = b"head".to_vec();
+            compress(codec, None, b"body", &mut out).expect("compresses");
+            assert_eq!(out[..4], *b"head");
+            let mut plain = b"more ".to_vec();
+            decompress(codec, &out[4..], 4, &mut plain).expect("decompresses");
+            assert_eq!(plain, b"more body", "{codec:?}");
+        }
+    }
+
+    #[test]
+    fn a_bomb_stops_at_the_cap() {
+        let zeros = vec![0; 32 << 20];
+        for codec in Codec::ALL {
+            let bomb = packed(codec, &zeros);
+            let mut out = Vec::new();
+            let error = decompress(codec, &bomb, 100_000, &mut out);
+            assert!(matches!(error, Err(CompressionError::TooLarge { output_max: 100_000 })), "{codec:?}");
+            assert!(out.capacity() < 1 << 20, "{codec:?} took {}", out.capacity());
+            assert_eq!(unpacked(codec, &bomb, zeros.len()).expect("fits exactly").len(), zeros.len());
+        }
+    }
+
+    #[test]
+    fn a_declared_snappy_length_does_not_allocate() {
+        // 2^31-1 bytes declared, none given.
+        let block = [0xff, 0xff, 0xff, 0xff, 0x07, 0x00];
+        let mut out = Vec::new();
+        assert!(decompress(Codec::Snappy, &block, usize::MAX, &mut out).is_err());
+        assert_eq!(out.capacity(), 0);
+    }
+
+    #[test]
+    fn snappy_is_read_raw_and_in_concatenated_xerial_streams() {
+        let text = text();
+        let raw = snap::raw::Encoder::new().compress_vec(&text).expect("compresses");
+        assert_eq!(unpacked(Codec::Snappy, &raw, text.len()).expect("raw"), text);
+        let twice = packed(Codec::Snappy, &text).repeat(2);
+        assert_eq!(unpacked(Codec::Snappy, &twice, 2 * text.len()).expect("xerial"), text.repeat(2));
+    }
+
+    #[test]
+    fn lz4_frames_of_any_kind_are_read_one_after_the_other() {
+        use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
+        let text = text();
+        let mut frames = Vec::new();
+        let mut expected = Vec::new();
+        for block_size in [BlockSize::Max64KB, BlockSize::Max256KB, BlockSize::Max4MB] {
+            for mode in [BlockMode::Independent, BlockMode::Linked] {
+                for checks in [false, true] {
+                    let info = FrameInfo::new()
+                        .block_size(block_size)
+                        .block_mode(mode)
+                        .block_checksums(checks)
+                        .content_checksum(checks)
+                        .content_size(checks.then_some(text.len() as u64));
+                    let mut encoder = FrameEncoder::with_frame_info(info, Vec::new());
+                    encoder.write_all(&text).expect("writes");
+                    let frame = encoder.finish().expect("finishes");
+                    assert_eq!(unpacked(Codec::Lz4, &frame, text.len()).expect("one frame"), text);
+                    frames.extend(frame);
+                    expected.extend(&text);
+                }
+            }
+        }
+        assert_eq!(unpacked(Codec::Lz4, &frames, expected.len()).expect("all frames"), expected);
+    }
+
+    #[test]
+    fn gzip_members_and_zstd_frames_are_read_one_after_the_other() {
+        let text = text();
+        for codec in [Codec::Gzip, Codec::Zstd] {
+            let twice = packed(codec, &text).repeat(2);
+            assert_eq!(unpacked(codec, &twice, 2 * text.len()).expect("both"), text.repeat(2), "{codec:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_cut_off_is_refused_at_every_length() {
+        let text = &text()[..2_000];
+        for codec in [Codec::Gzip, Codec::Lz4, Codec::Zstd, Codec::Snappy] {
+            let whole = packed(codec, text);
+            for cut in 0..whole.len() {
+                // An xerial stream of no blocks is whole.
+                let header_only = codec == Codec::Snappy && cut == XERIAL_HEADER.len();
+                let result = unpacked(codec, &whole[..cut], text.len());
+                assert_eq!(result.is_ok(), header_only, "{codec:?} cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn written_frames_have_the_form_kafka_writes() {
+        let lz4 = packed(Codec::Lz4, b"text");
+        // Version 1, independent blocks, no checksums, no content size; blocks of 64 KiB.
+        assert_eq!(lz4[4..6], [0x60, 0x40]);
+        assert!(packed(Codec::Snappy, b"text").starts_with(XERIAL_HEADER));
+        // Neither content size (bits 6-7) nor single segment (5) nor checksum (2).
+        assert_eq!(packed(Codec::Zstd, b"text")[4] & 0b1110_0100, 0);
+    }
+
+    proptest! {
+        // Each case takes all codecs through tens of kilobytes.
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn what_was_compressed_comes_back(input in proptest::collection::vec(0_u8..8, 0..100_000)) {
+            for codec in Codec::ALL {
+                let out = unpacked(codec, &packed(codec, &input), input.len());
+                prop_assert_eq!(out.expect("comes back"), &input[..]);
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_decompressed_within_the_cap_or_refused(
+            input in proptest::collection::vec(any::<u8>(), 0..300),
+            with_magic: bool,
+        ) {
+            for codec in Codec::ALL {
+                let mut bytes = if with_magic { packed(codec, b"")[..4.min(packed(codec, b"").len())].to_vec() } else { vec![] };
+                bytes.extend(&input);
+                if let Ok(out) = unpacked(codec, &bytes, 10_000) {
+                    prop_assert!(out.len() <= 10_000);
+                }
+            }
+        }
+
+        #[test]
+        fn a_changed_byte_never_breaks_the_cap(at: prop::sample::Index, byte: u8) {
+            let text = &text()[..70_000];
+            for codec in Codec::ALL {
+                let mut bytes = packed(codec, text);
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+                if let Ok(out) = unpacked(codec, &bytes, 80_000) {
+                    prop_assert!(out.len() <= 80_000);
+                }
+            }
+        }
+    }
+}

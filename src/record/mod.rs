@@ -13,6 +13,9 @@ pub mod records;
 pub mod validate;
 mod varint;
 
+#[cfg(test)]
+mod golden;
+
 pub use batch::{
     BatchError, Codec, HEADER_BYTES, LENGTH_OVERHEAD, RecordBatch, StoredHeader, batches,
     set_log_append_time, set_max_timestamp, stamp, stamp_header,

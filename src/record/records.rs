@@ -192,3 +192,136 @@ pub fn for_each_record(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{batch, builder::BatchBuilder, golden};
+
+    type Owned = (i64, Option<Vec<u8>>, Option<Vec<u8>>, Vec<(String, Option<Vec<u8>>)>);
+
+    fn read(bytes: &[u8], output_max: usize) -> Result<Vec<Owned>, RecordsError> {
+        let batch = RecordBatch::first(bytes)?.ok_or(BatchError::Partial(bytes.len()))?;
+        let mut records = Vec::new();
+        for_each_record(&batch, &mut Vec::new(), output_max, |record| {
+            let place = batch.base_offset().get() + records.len() as i64;
+            assert_eq!(record.offset, Offset::new(place));
+            let header = |(key, value): (&[u8], Option<&[u8]>)| {
+                (String::from_utf8_lossy(key).into_owned(), value.map(<[u8]>::to_vec))
+            };
+            records.push((
+                record.timestamp,
+                record.key.map(<[u8]>::to_vec),
+                record.value.map(<[u8]>::to_vec),
+                record.headers().map(header).collect(),
+            ));
+        })?;
+        Ok(records)
+    }
+
+    fn golden_records() -> Vec<Owned> {
+        let owned = |bytes: Option<&[u8]>| bytes.map(<[u8]>::to_vec);
+        golden::RECORDS
+            .iter()
+            .map(|&(timestamp, key, value, headers)| {
+                let headers = headers.iter().map(|&(key, value)| (key.to_owned(), owned(value))).collect();
+                (timestamp, owned(key), owned(value), headers)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn kafkas_records_are_read_in_every_codec() {
+        for codec in Codec::ALL {
+            assert_eq!(read(&golden::batch(codec), 100).expect("sound"), golden_records(), "{codec:?}");
+        }
+    }
+
+    #[test]
+    fn append_time_stands_for_the_time_of_every_record() {
+        let mut bytes = golden::batch(Codec::Gzip);
+        batch::set_log_append_time(&mut bytes, 42).expect("one batch");
+        assert!(read(&bytes, 100).expect("sound").iter().all(|record| record.0 == 42));
+    }
+
+    #[test]
+    fn decompression_stops_at_the_cap() {
+        let error = read(&golden::batch(Codec::Zstd), 87).expect_err("88 bytes");
+        assert!(matches!(error, RecordsError::Compression(CompressionError::TooLarge { output_max: 87 })));
+    }
+
+    /// The golden batch with other records behind its header.
+    fn with_payload(count: i32, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = golden::batch(Codec::None);
+        bytes.truncate(batch::HEADER_BYTES);
+        bytes.extend(payload);
+        let length = (bytes.len() - batch::LENGTH_OVERHEAD) as i32;
+        bytes[8..12].copy_from_slice(&length.to_be_bytes());
+        bytes[57..61].copy_from_slice(&count.to_be_bytes());
+        bytes
+    }
+
+    #[test]
+    fn records_that_do_not_fill_their_length_are_refused() {
+        let sound = [14, 0, 0, 0, 2, b'k', 1, 0];
+        assert_eq!(read(&with_payload(1, &sound), 0).expect("sound").len(), 1);
+        let malformed = |payload: &[u8]| {
+            matches!(read(&with_payload(1, payload), 0), Err(RecordsError::Malformed { index: 0 }))
+        };
+        for cut in 0..sound.len() {
+            assert!(malformed(&sound[..cut]), "{cut}");
+        }
+        assert!(malformed(&[1]), "null in place of a record");
+        assert!(malformed(&[0]), "no attributes");
+        assert!(malformed(&[16, 0, 0, 0, 2, b'k', 1, 0, 9]), "a byte behind the headers");
+        assert!(malformed(&[12, 0, 0, 0, 1, 1, 1]), "a negative count of headers");
+        assert!(malformed(&[12, 0, 0, 0, 1, 1, 126]), "more headers than bytes");
+        assert!(malformed(&[16, 0, 0, 0, 1, 1, 2, 1, 1]), "a header without key");
+        assert!(malformed(&[12, 0, 0, 0, 100, 1, 0]), "a key longer than its record");
+        let behind = [&sound[..], &[7]].concat();
+        assert!(matches!(read(&with_payload(1, &behind), 0), Err(RecordsError::TrailingBytes(1))));
+        assert!(matches!(read(&with_payload(2, &sound), 0), Err(RecordsError::Malformed { index: 1 })));
+        assert!(matches!(
+            read(&with_payload(i32::MAX, &sound), 0),
+            Err(RecordsError::Malformed { index: 1 })
+        ));
+    }
+
+    fn record() -> impl Strategy<Value = Owned> {
+        let bytes = || proptest::option::of(proptest::collection::vec(any::<u8>(), 0..200));
+        let headers = proptest::collection::vec(("[a-zü]{0,80}", bytes()), 0..4);
+        (any::<i64>(), bytes(), bytes(), headers)
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_built_is_read_back(records in proptest::collection::vec(record(), 1..80)) {
+            for codec in Codec::ALL {
+                let mut builder = BatchBuilder::new(codec);
+                for (timestamp, key, value, headers) in &records {
+                    let headers: Vec<_> =
+                        headers.iter().map(|(key, value)| (key.as_str(), value.as_deref())).collect();
+                    builder.push(*timestamp, key.as_deref(), value.as_deref(), &headers);
+                }
+                prop_assert_eq!(builder.len(), records.len());
+                let mut bytes = Vec::new();
+                builder.finish(&mut bytes).expect("compresses");
+                prop_assert!(RecordBatch::first(&bytes).expect("sound").expect("whole").crc_matches());
+                prop_assert_eq!(&read(&bytes, 1 << 20).expect("sound"), &records);
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_records_or_refused(
+            payload in proptest::collection::vec(prop_oneof![0_u8..20, any::<u8>()], 0..200),
+            count in 0..10_i32,
+        ) {
+            let bytes = with_payload(count, &payload);
+            if let Ok(records) = read(&bytes, 0) {
+                prop_assert_eq!(records.len(), count as usize);
+            }
+        }
+    }
+}

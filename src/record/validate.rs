@@ -352,3 +352,273 @@ impl Faults {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        batch::{set_log_append_time, set_max_timestamp, write_crc},
+        builder::BatchBuilder,
+        golden,
+    };
+
+    const NOW_MS: i64 = 1_700_000_001_000;
+
+    fn rules() -> Rules {
+        Rules::of_topic(&TopicSettings::default(), true)
+    }
+
+    /// One record per timestamp, each with a key.
+    fn batch(codec: Codec, timestamps: &[i64]) -> Vec<u8> {
+        let mut builder = BatchBuilder::new(codec);
+        for &timestamp in timestamps {
+            builder.push(timestamp, Some(b"key"), Some(b"value"), &[]);
+        }
+        let mut bytes = Vec::new();
+        builder.finish(&mut bytes).expect("compresses");
+        bytes
+    }
+
+    /// The batch with some bytes changed, under a valid CRC.
+    fn changed(batch: &[u8], at: usize, bytes: &[u8]) -> Vec<u8> {
+        let mut batch = batch.to_vec();
+        batch[at..at + bytes.len()].copy_from_slice(bytes);
+        write_crc(&mut batch);
+        batch
+    }
+
+    fn refusal(records: &[u8], rules: &Rules) -> Refusal {
+        validate(records, rules, NOW_MS).expect_err("must be refused")
+    }
+
+    #[test]
+    fn kafkas_batches_are_sound_in_every_codec() {
+        for codec in Codec::ALL {
+            let bytes = golden::batch(codec);
+            let expected = Sound {
+                bytes: bytes.len(),
+                next_offset_delta: 3,
+                record_count: 3,
+                codec,
+                max_timestamp: 1_700_000_000_500,
+                fix_max_timestamp: None,
+                log_append_time: false,
+                producer: Some((ProducerId::new(4242), ProducerEpoch::new(3), Sequence::new(11))),
+                transactional: false,
+            };
+            assert_eq!(validate(&bytes, &rules(), NOW_MS).expect("sound"), expected);
+        }
+    }
+
+    #[test]
+    fn anything_but_one_whole_batch_is_refused() {
+        let whole = batch(Codec::None, &[NOW_MS]);
+        assert!(matches!(refusal(&[], &rules()), Refusal::Empty));
+        for cut in 1..whole.len() {
+            let partial = refusal(&whole[..cut], &rules());
+            assert!(matches!(partial, Refusal::Malformed(BatchError::Partial(_))), "{cut}: {partial}");
+        }
+        assert!(matches!(refusal(&whole.repeat(2), &rules()), Refusal::MoreThanOne));
+        assert!(matches!(refusal(&[&whole[..], &[0]].concat(), &rules()), Refusal::MoreThanOne));
+    }
+
+    #[test]
+    fn old_and_unknown_formats_are_refused_each_in_its_way() {
+        let whole = batch(Codec::None, &[NOW_MS]);
+        for magic in [0, 1] {
+            let old = changed(&whole, 16, &[magic as u8]);
+            assert!(matches!(refusal(&old, &rules()), Refusal::OldFormat { magic: m } if m == magic));
+        }
+        assert!(matches!(refusal(&changed(&whole, 16, &[3]), &rules()), Refusal::Magic { magic: 3 }));
+    }
+
+    #[test]
+    fn the_size_counts_as_sent_and_the_limit_itself_is_allowed() {
+        let bytes = batch(Codec::Gzip, &[NOW_MS; 500]);
+        assert!(bytes.len() < batch(Codec::None, &[NOW_MS; 500]).len() / 4);
+        let mut rules = rules();
+        rules.max_message_bytes = bytes.len();
+        validate(&bytes, &rules, NOW_MS).expect("sound");
+        rules.max_message_bytes -= 1;
+        let max = rules.max_message_bytes;
+        assert!(
+            matches!(refusal(&bytes, &rules), Refusal::TooLarge { bytes, max: m } if bytes == m + 1 && m == max)
+        );
+    }
+
+    #[test]
+    fn a_changed_byte_anywhere_under_the_crc_is_found() {
+        for codec in [Codec::None, Codec::Lz4] {
+            let whole = batch(codec, &[NOW_MS, NOW_MS + 1]);
+            for at in 17..whole.len() {
+                let mut bytes = whole.clone();
+                bytes[at] ^= 0x40;
+                assert!(validate(&bytes, &rules(), NOW_MS).is_err(), "{codec:?} byte {at}");
+            }
+            let mut bytes = whole.clone();
+            bytes[whole.len() - 1] ^= 1;
+            assert!(matches!(refusal(&bytes, &rules()), Refusal::Crc { .. }));
+        }
+    }
+
+    #[test]
+    fn attributes_that_clients_may_not_set_are_refused() {
+        let whole = batch(Codec::None, &[NOW_MS]);
+        for number in [5, 6, 7] {
+            let bytes = changed(&whole, 21, &[0, number]);
+            assert!(matches!(refusal(&bytes, &rules()), Refusal::UnknownCodec { number: n } if n == number));
+        }
+        assert!(matches!(refusal(&changed(&whole, 21, &[0, 0x20]), &rules()), Refusal::Control));
+        let mut append_time = whole.clone();
+        set_log_append_time(&mut append_time, NOW_MS).expect("one batch");
+        assert!(matches!(refusal(&append_time, &rules()), Refusal::LogAppendTime));
+        let zstd = batch(Codec::Zstd, &[NOW_MS]);
+        let old_request = Rules { zstd_allowed: false, ..rules() };
+        assert!(matches!(refusal(&zstd, &old_request), Refusal::ZstdNotAllowed));
+    }
+
+    #[test]
+    fn counts_and_offsets_must_agree() {
+        let whole = batch(Codec::None, &[NOW_MS, NOW_MS]);
+        let with = |count: i32, delta: i32| {
+            let bytes = changed(&whole, 57, &count.to_be_bytes());
+            changed(&bytes, 23, &delta.to_be_bytes())
+        };
+        validate(&with(2, 1), &rules(), NOW_MS).expect("sound");
+        assert!(matches!(refusal(&with(0, 0), &rules()), Refusal::Count { .. }));
+        assert!(matches!(refusal(&with(2, 2), &rules()), Refusal::Count { .. }));
+        assert!(matches!(refusal(&with(1, 0), &rules()), Refusal::Records(RecordsError::TrailingBytes(_))));
+        let missing = refusal(&with(3, 2), &rules());
+        assert!(matches!(missing, Refusal::Records(RecordsError::Malformed { index: 2 })));
+        assert!(matches!(refusal(&with(-1, 1), &rules()), Refusal::Malformed(BatchError::NegativeCount)));
+        // Offset delta of the second record, the fourth byte of it: 1, 1, 1 where 0, 1 belongs.
+        let first_bytes = crate::HEADER_BYTES + usize::from(whole[crate::HEADER_BYTES] / 2) + 1;
+        assert_eq!(whole[first_bytes + 3], 2);
+        for delta in [0, 4, 1] {
+            let bytes = changed(&whole, first_bytes + 3, &[delta]);
+            assert!(matches!(refusal(&bytes, &rules()), Refusal::Records(_)), "{delta}");
+        }
+    }
+
+    #[test]
+    fn a_producer_has_epoch_and_sequence_and_a_transaction_has_a_producer() {
+        let named = |id: i64, epoch: i16, sequence: i32| {
+            let mut builder = BatchBuilder::new(Codec::None);
+            builder.set_producer(ProducerId::new(id), ProducerEpoch::new(epoch), Sequence::new(sequence));
+            builder.set_transactional(true);
+            builder.push(NOW_MS, None, None, &[]);
+            let mut bytes = Vec::new();
+            builder.finish(&mut bytes).expect("plain");
+            bytes
+        };
+        let sound = validate(&named(9, 0, 0), &rules(), NOW_MS).expect("sound");
+        assert_eq!(sound.producer, Some((ProducerId::new(9), ProducerEpoch::new(0), Sequence::new(0))));
+        assert!(sound.transactional);
+        for (id, epoch, sequence) in [(9, -1, 0), (9, 0, -1), (-1, -1, -1), (-1, 0, 0)] {
+            let refused = refusal(&named(id, epoch, sequence), &rules());
+            assert!(matches!(refused, Refusal::Producer { .. }), "{id} {epoch} {sequence}");
+        }
+        assert_eq!(validate(&batch(Codec::None, &[NOW_MS]), &rules(), NOW_MS).expect("sound").producer, None);
+    }
+
+    #[test]
+    fn an_unset_largest_timestamp_is_found_out_plain_or_compressed() {
+        for codec in Codec::ALL {
+            for wrong in [-1, 0, NOW_MS - 6, i64::MIN] {
+                let mut bytes = batch(codec, &[NOW_MS - 5, NOW_MS, NOW_MS - 9]);
+                set_max_timestamp(&mut bytes, wrong).expect("one batch");
+                let sound = validate(&bytes, &rules(), NOW_MS).expect("sound");
+                assert_eq!(sound.max_timestamp, NOW_MS, "{codec:?} {wrong}");
+                assert_eq!(sound.fix_max_timestamp, Some(NOW_MS), "{codec:?} {wrong}");
+            }
+            let bytes = batch(codec, &[-1, -1]);
+            let sound = validate(&bytes, &rules(), NOW_MS).expect("sound");
+            assert_eq!((sound.max_timestamp, sound.fix_max_timestamp), (-1, None), "{codec:?}");
+        }
+    }
+
+    #[test]
+    fn append_time_replaces_what_the_producer_says() {
+        let rules = Rules { timestamp_type: TimestampType::LogAppendTime, ..rules() };
+        for codec in Codec::ALL {
+            let sound = validate(&batch(codec, &[i64::MAX, 3]), &rules, NOW_MS).expect("sound");
+            assert!(sound.log_append_time);
+            assert_eq!((sound.max_timestamp, sound.fix_max_timestamp), (NOW_MS, None));
+        }
+    }
+
+    #[test]
+    fn times_out_of_bounds_are_told_record_by_record() {
+        let rules = Rules { timestamp_before_max_ms: 1000, timestamp_after_max_ms: 500, ..rules() };
+        for codec in Codec::ALL {
+            let edges = batch(codec, &[NOW_MS - 1000, NOW_MS + 500, -1]);
+            validate(&edges, &rules, NOW_MS).expect("the edges are within bounds");
+            let outside = batch(codec, &[NOW_MS - 1001, NOW_MS, NOW_MS + 501, i64::MIN]);
+            let refused = refusal(&outside, &rules);
+            assert!(matches!(refused, Refusal::Timestamps(_)), "{codec:?} {refused}");
+            let places: Vec<_> = refused.record_errors().iter().map(|error| error.batch_index).collect();
+            assert_eq!(places, [0, 2, 3], "{codec:?}");
+        }
+    }
+
+    #[test]
+    fn records_without_key_are_refused_by_a_compacted_topic_alone() {
+        let compacted = Rules { compacted: true, ..rules() };
+        for codec in Codec::ALL {
+            let mut builder = BatchBuilder::new(codec);
+            for key in [Some(&b"k"[..]), None, Some(b""), None] {
+                builder.push(NOW_MS, key, None, &[]);
+            }
+            let mut bytes = Vec::new();
+            builder.finish(&mut bytes).expect("compresses");
+            validate(&bytes, &rules(), NOW_MS).expect("sound elsewhere");
+            let refused = refusal(&bytes, &compacted);
+            assert!(matches!(refused, Refusal::Keys(_)));
+            let places: Vec<_> = refused.record_errors().iter().map(|error| error.batch_index).collect();
+            assert_eq!(places, [1, 3], "{codec:?}");
+        }
+    }
+
+    #[test]
+    fn no_more_record_errors_are_told_than_the_named_maximum() {
+        let rules = Rules { timestamp_after_max_ms: 0, ..rules() };
+        let refused = refusal(&batch(Codec::None, &[NOW_MS + 1; 1000]), &rules);
+        assert_eq!(refused.record_errors().len(), RECORD_ERRORS_MAX);
+    }
+
+    #[test]
+    fn compressed_garbage_is_refused_where_it_is_looked_at() {
+        let compacted = Rules { compacted: true, ..rules() };
+        for codec in [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
+            let whole = batch(codec, &[NOW_MS]);
+            let bytes = changed(&whole, crate::HEADER_BYTES, &[0xee; 8]);
+            assert!(matches!(refusal(&bytes, &compacted), Refusal::Records(_)), "{codec:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_records_field_is_sound_or_refused(
+            payload in proptest::collection::vec(prop_oneof![0_u8..20, any::<u8>()], 0..150),
+            attributes in 0_u8..16,
+            count in 0..4_i32,
+            compacted: bool,
+        ) {
+            let mut bytes = golden::batch(Codec::None);
+            bytes.truncate(crate::HEADER_BYTES);
+            bytes.extend(payload);
+            let length = (bytes.len() - crate::LENGTH_OVERHEAD) as i32;
+            bytes[8..12].copy_from_slice(&length.to_be_bytes());
+            bytes[22] = attributes;
+            bytes[23..27].copy_from_slice(&(count - 1).max(0).to_be_bytes());
+            bytes[57..61].copy_from_slice(&count.to_be_bytes());
+            write_crc(&mut bytes);
+            let rules = Rules { compacted, ..rules() };
+            if let Ok(sound) = validate(&bytes, &rules, NOW_MS) {
+                prop_assert_eq!(sound.record_count, count);
+            }
+        }
+    }
+}

@@ -342,12 +342,58 @@ fn header_mut(batch: &mut [u8]) -> Result<&mut Header, BatchError> {
 /// [`BatchError::OffsetOverflow`] if the batch would end past `i64::MAX`, others if `batch` is not exactly
 /// one batch; no byte is changed.
 pub fn stamp(batch: &mut [u8], base: Offset, epoch: LeaderEpoch) -> Result<Offset, BatchError> {
-    let header = header_mut(batch)?;
+    header_mut(batch)?; // exactly one batch
+    let (header, _) = batch.split_first_chunk_mut().ok_or(BatchError::Partial(0))?;
+    stamp_header(header, base, epoch)
+}
+
+/// As [`stamp`], for the header of a batch whose records lie elsewhere: the log copies both to their
+/// places anyway, so the producer's own bytes need not be copied to be stamped.
+///
+/// # Errors
+/// [`BatchError::OffsetOverflow`] if the batch would end past `i64::MAX`; no byte is changed.
+pub fn stamp_header(
+    header: &mut [u8; HEADER_BYTES],
+    base: Offset,
+    epoch: LeaderEpoch,
+) -> Result<Offset, BatchError> {
+    let header: &mut Header = zerocopy::transmute_mut!(header);
     let span = i64::from(header.last_offset_delta.get()) + 1;
     let end = base.checked_add(span).ok_or(BatchError::OffsetOverflow { base })?;
     header.base_offset.set(base.get());
     header.leader_epoch.set(epoch.get());
     Ok(end)
+}
+
+/// What a stored header says of idempotence, and where its batch ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredHeader {
+    /// Whose batch it is, with the sequence of its first record; `None` if it is not idempotent.
+    pub producer: Option<(ProducerId, ProducerEpoch, Sequence)>,
+    /// Offset of the last record less that of the first.
+    pub last_offset_delta: i32,
+    /// Offset of the last record.
+    pub last_offset: Offset,
+    /// Largest timestamp, in ms since 1970.
+    pub max_timestamp: i64,
+}
+
+impl StoredHeader {
+    /// Reads a header of a batch that is stored.
+    #[must_use]
+    pub fn of(header: &[u8; HEADER_BYTES]) -> Self {
+        let header: &Header = zerocopy::transmute_ref!(header);
+        let id = ProducerId::new(header.producer_id.get());
+        let producer =
+            (id, ProducerEpoch::new(header.producer_epoch.get()), Sequence::new(header.base_sequence.get()));
+        let last_offset_delta = header.last_offset_delta.get();
+        Self {
+            producer: (id != ProducerId::NONE).then_some(producer),
+            last_offset_delta,
+            last_offset: Offset::new(header.base_offset.get().saturating_add(last_offset_delta.into())),
+            max_timestamp: header.max_timestamp.get(),
+        }
+    }
 }
 
 /// Writes the largest timestamp, in ms since 1970, and the CRC over it.
@@ -373,6 +419,14 @@ pub fn set_log_append_time(batch: &mut [u8], append_time_ms: i64) -> Result<(), 
     header.max_timestamp.set(append_time_ms);
     write_crc(batch);
     Ok(())
+}
+
+/// Writes codec and length of a batch whose records have been replaced, and the CRC over it.
+pub(crate) fn set_codec_and_length(batch: &mut [u8], codec: Codec, batch_length: usize) {
+    let (header, _) = Header::mut_from_prefix(batch).expect("a batch begins with its header");
+    header.attributes.set(header.attributes.get() & !CODEC_BITS | i16::from(codec.number()));
+    header.batch_length.set(i32::try_from(batch_length).expect("a batch is far below 2 GiB"));
+    write_crc(batch);
 }
 
 /// Writes the CRC of a whole batch.

@@ -437,3 +437,97 @@ impl<'a> Writer<'a> {
         self.flexible
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn written(flexible: bool, write: impl FnOnce(&mut Writer<'_>)) -> BytesMut {
+        let mut out = BytesMut::new();
+        write(&mut Writer::new(&mut out, flexible));
+        out
+    }
+
+    #[test]
+    fn primitives_have_the_bytes_of_the_protocol_guide() {
+        assert_eq!(&written(false, |w| w.string("ab"))[..], [0, 2, b'a', b'b']);
+        assert_eq!(&written(true, |w| w.string("ab"))[..], [3, b'a', b'b']);
+        assert_eq!(&written(false, |w| w.nullable_string(None))[..], [0xff, 0xff]);
+        assert_eq!(&written(true, |w| w.nullable_string(None))[..], [0]);
+        assert_eq!(&written(false, |w| w.count(0))[..], [0, 0, 0, 0]);
+        assert_eq!(&written(true, |w| w.count(0))[..], [1]);
+        assert_eq!(&written(true, |w| w.count(127))[..], [0x80, 1]);
+        assert_eq!(&written(false, |w| w.null())[..], [0xff; 4]);
+        assert_eq!(&written(true, |w| w.null())[..], [0]);
+        assert_eq!(&written(false, |w| w.no_tagged_fields())[..], []);
+        assert_eq!(&written(true, |w| w.no_tagged_fields())[..], [0]);
+        assert_eq!(&written(true, |w| w.unsigned_varint(300))[..], [0xac, 2]);
+    }
+
+    #[test]
+    fn a_string_too_long_is_cut_between_characters() {
+        let long = "ü".repeat(20_000);
+        for flexible in [false, true] {
+            let out = written(flexible, |w| w.string(&long));
+            let read = Reader::new(&out, flexible).string().expect("sound").len();
+            assert_eq!(read, 32_766);
+        }
+    }
+
+    #[test]
+    fn a_count_is_believed_only_as_far_as_bytes_back_it() {
+        let bytes = [0, 0, 0, 3, 9, 9, 9, 9, 9, 9];
+        assert_eq!(Reader::new(&bytes, false).count(2), Ok(3));
+        let error = WireError::Count { at: 0, count: 3, left: 6 };
+        assert_eq!(Reader::new(&bytes, false).count(3), Err(error));
+        let huge = [0x7f, 0xff, 0xff, 0xff];
+        let error = WireError::Count { at: 0, count: 0x7fff_ffff, left: 0 };
+        assert_eq!(Reader::new(&huge, false).count(1), Err(error));
+        let negative = [0xff, 0xff, 0xff, 0xfe];
+        assert_eq!(Reader::new(&negative, false).count(1), Err(WireError::Length { at: 0, length: -2 }));
+        assert_eq!(Reader::new(&[0xff; 4], false).nullable_count(1), Ok(None));
+        assert_eq!(Reader::new(&[0xff; 4], false).count(1), Err(WireError::Length { at: 0, length: -1 }));
+        assert_eq!(Reader::new(&[0], true).count(1), Err(WireError::Length { at: 0, length: -1 }));
+    }
+
+    #[test]
+    fn tagged_fields_ascend_and_known_ones_fill_their_size() {
+        let read = |bytes: &[u8]| {
+            let mut seen = Vec::new();
+            let mut reader = Reader::new(bytes, true);
+            reader
+                .tagged_fields(|tag, value| {
+                    seen.push(tag);
+                    if tag == 1 { value.int8().map(|_| true) } else { Ok(false) }
+                })
+                .map(|()| seen)
+        };
+        assert_eq!(read(&[0]), Ok(vec![]));
+        assert_eq!(read(&[2, 1, 1, 7, 5, 3, 9, 9, 9]), Ok(vec![1, 5]));
+        assert!(matches!(read(&[2, 5, 0, 5, 0]), Err(WireError::TaggedField { tag: 5, at: 3 })));
+        assert!(matches!(read(&[2, 5, 0, 4, 0]), Err(WireError::TaggedField { tag: 4, at: 3 })));
+        assert!(matches!(read(&[1, 1, 2, 7, 7]), Err(WireError::TaggedField { tag: 1, at: 1 })));
+        assert!(matches!(read(&[1, 1, 0]), Err(WireError::UnexpectedEnd { .. })));
+        assert!(matches!(read(&[1, 9, 3, 0, 0]), Err(WireError::UnexpectedEnd { .. })));
+        assert!(matches!(read(&[0xff, 0xff, 0xff, 0xff, 0x0f]), Err(WireError::Count { .. })));
+        // A version without tagged fields has no byte for them.
+        assert_eq!(Reader::new(&[], false).skip_tagged_fields(), Ok(()));
+    }
+
+    proptest! {
+        #[test]
+        fn a_varint_reads_back_and_is_refused_above_32_bits(value: u32, more in 0x10_u8..) {
+            let out = written(true, |w| w.unsigned_varint(value));
+            let mut reader = Reader::new(&out, true);
+            prop_assert_eq!(reader.unsigned_varint(), Ok(value));
+            prop_assert_eq!(reader.left(), 0);
+            for cut in 0..out.len() {
+                prop_assert!(Reader::new(&out[..cut], true).unsigned_varint().is_err());
+            }
+            let over = [0xff, 0xff, 0xff, 0xff, more, 0];
+            prop_assert_eq!(Reader::new(&over, true).unsigned_varint(), Err(WireError::Varint { at: 0 }));
+        }
+    }
+}

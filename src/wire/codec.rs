@@ -10,6 +10,10 @@ use bytes::{BufMut, BytesMut};
 /// Longest frame that may be written or read: a size prefix is a signed 32-bit number.
 pub const FRAME_BYTES_MAX: usize = i32::MAX as usize;
 
+/// Most elements of all arrays of one message that is read here: an element takes more memory than the few
+/// bytes it may have on the wire.
+pub const ELEMENTS_MAX: usize = 200_000;
+
 /// Why bytes are no message. The same bytes will fail again; the connection they came on is closed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
@@ -37,7 +41,7 @@ pub enum WireError {
         /// What it says; -1 for null.
         length: i64,
     },
-    /// More elements are announced than the bytes left can hold.
+    /// More elements are announced than the bytes left can hold, or than [`ELEMENTS_MAX`] in all.
     #[error("{count} elements announced at byte {at}, the frame has {left} bytes left")]
     Count {
         /// Where the count stands.
@@ -89,13 +93,14 @@ pub struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
     flexible: bool,
+    elements_left: usize,
 }
 
 impl<'a> Reader<'a> {
     /// Starts at the first byte; `flexible` says whether the version has compact types and tagged fields.
     #[must_use]
     pub fn new(bytes: &'a [u8], flexible: bool) -> Self {
-        Self { bytes, at: 0, flexible }
+        Self { bytes, at: 0, flexible, elements_left: ELEMENTS_MAX }
     }
 
     /// Bytes read so far.
@@ -255,9 +260,10 @@ impl<'a> Reader<'a> {
         let Some(count) = self.length(|r| r.int32().map(i64::from))? else {
             return Ok(None);
         };
-        if count > self.left() / element_bytes_min.max(1) {
+        if count > self.elements_left.min(self.left() / element_bytes_min.max(1)) {
             return Err(WireError::Count { at, count, left: self.left() });
         }
+        self.elements_left -= count;
         Ok(Some(count))
     }
 
@@ -490,6 +496,16 @@ mod tests {
         assert_eq!(Reader::new(&[0xff; 4], false).nullable_count(1), Ok(None));
         assert_eq!(Reader::new(&[0xff; 4], false).count(1), Err(WireError::Length { at: 0, length: -1 }));
         assert_eq!(Reader::new(&[0], true).count(1), Err(WireError::Length { at: 0, length: -1 }));
+    }
+
+    #[test]
+    fn all_arrays_of_a_message_share_one_maximum() {
+        let half = (ELEMENTS_MAX as i32 / 2).to_be_bytes();
+        let bytes = [&half[..], &half, &1_i32.to_be_bytes(), &vec![0; ELEMENTS_MAX]].concat();
+        let mut reader = Reader::new(&bytes, false);
+        assert_eq!(reader.count(1), Ok(ELEMENTS_MAX / 2));
+        assert_eq!(reader.count(1), Ok(ELEMENTS_MAX / 2));
+        assert!(matches!(reader.count(1), Err(WireError::Count { at: 8, count: 1, .. })));
     }
 
     #[test]

@@ -133,7 +133,9 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<Ack>, String> {
     for path in paths {
         let name = path.display();
         let bytes = std::fs::read(path).map_err(|e| format!("{name}: {e}"))?;
-        let entries = bytes.strip_prefix(&FILE_MAGIC).ok_or_else(|| format!("{name}: not a log of acknowledgements"))?;
+        let entries = bytes
+            .strip_prefix(&FILE_MAGIC)
+            .ok_or_else(|| format!("{name}: not a log of acknowledgements"))?;
         let (entries, _torn) = entries.as_chunks::<ENTRY_BYTES>();
         for (index, entry) in entries.iter().enumerate() {
             acks.push(Ack::decode(entry).ok_or_else(|| format!("{name}: entry {index} is damaged"))?);
@@ -209,7 +211,8 @@ impl AckVerifier {
         for pair in acks.windows(2) {
             if pair[0].base_offset + i64::from(pair[0].records) > pair[1].base_offset {
                 verdict.contradictory += 1;
-                verdict.say(format!("partition {partition} offset {}: acknowledged twice", pair[1].base_offset));
+                verdict
+                    .say(format!("partition {partition} offset {}: acknowledged twice", pair[1].base_offset));
             }
         }
         Self { partition, acks, at: 0, seen: 0, streams: Default::default(), verdict }
@@ -221,12 +224,15 @@ impl AckVerifier {
         let expected = self.acks.get(self.at).filter(|ack| ack.base_offset <= offset).copied();
         if let Some(ack) = expected {
             let sequence = ack.first_sequence + offset.abs_diff(ack.base_offset);
-            let there = identity.is_some_and(|i| (i.run, i.stream, i.sequence) == (ack.run, ack.stream, sequence));
+            let there =
+                identity.is_some_and(|i| (i.run, i.stream, i.sequence) == (ack.run, ack.stream, sequence));
             if there {
                 self.verdict.kept += 1;
             } else {
                 self.verdict.lost += 1;
-                let found = identity.map_or("damaged bytes".into(), |i| format!("record {} of stream {}", i.sequence, i.stream));
+                let found = identity.map_or("damaged bytes".into(), |i| {
+                    format!("record {} of stream {}", i.sequence, i.stream)
+                });
                 self.verdict.say(format!(
                     "partition {} offset {offset}: record {sequence} of stream {} was acknowledged, {found} is there",
                     self.partition, ack.stream
@@ -249,7 +255,9 @@ impl AckVerifier {
 
     /// Leaves acknowledgements that end at or before `offset`; what was not seen of them is lost.
     fn skip_acks_below(&mut self, offset: i64) {
-        while let Some(ack) = self.acks.get(self.at).filter(|ack| ack.base_offset + i64::from(ack.records) <= offset) {
+        while let Some(ack) =
+            self.acks.get(self.at).filter(|ack| ack.base_offset + i64::from(ack.records) <= offset)
+        {
             let unseen = u64::from(ack.records.saturating_sub(self.seen));
             if unseen > 0 {
                 self.verdict.lost += unseen;
@@ -328,7 +336,11 @@ mod tests {
 
     #[test]
     fn a_lost_record_is_counted_wherever_it_was() {
-        assert_eq!(verdict(&[ack(0, 0, 2), ack(2, 2, 2)], &[0, 1, 2].map(Some)), [3, 1, 0, 0, 0], "the last one");
+        assert_eq!(
+            verdict(&[ack(0, 0, 2), ack(2, 2, 2)], &[0, 1, 2].map(Some)),
+            [3, 1, 0, 0, 0],
+            "the last one"
+        );
         assert_eq!(verdict(&[ack(0, 0, 2), ack(2, 2, 2)], &[]), [0, 4, 0, 0, 0], "all");
         assert_eq!(verdict(&[ack(0, 0, 2)], &[Some(0), None]), [1, 1, 0, 0, 0], "damaged");
         assert_eq!(verdict(&[ack(0, 0, 2)], &[0, 7].map(Some)), [1, 1, 0, 0, 0], "another in its place");

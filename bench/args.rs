@@ -57,6 +57,13 @@ pub(crate) struct CommonArgs {
     pub hlog: Option<PathBuf>,
 }
 
+impl CommonArgs {
+    /// Whether stdout belongs to the JSON document.
+    pub fn is_quiet(&self) -> bool {
+        self.json.as_deref().is_some_and(|path| path.as_os_str() == "-")
+    }
+}
+
 /// The load.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct LoadArgs {
@@ -172,10 +179,14 @@ pub(crate) fn validate(mode: &Mode) -> Result<(), String> {
             Err("e2e needs records that carry their intended time: no --payload-file".into())
         }
         Mode::E2e(a) if a.load.acks == 0 => Err("e2e verifies what was acknowledged: --acks 1 or all".into()),
-        Mode::Produce(a) if a.ack_log.is_some() && (a.load.acks == 0 || !a.common.payload_file.is_empty()) => {
+        Mode::Produce(a)
+            if a.ack_log.is_some() && (a.load.acks == 0 || !a.common.payload_file.is_empty()) =>
+        {
             Err("--ack-log needs --acks 1 or all and synthetic records".into())
         }
-        Mode::Consume(a) if !a.verify_acks.is_empty() && (a.from == Start::End || !a.common.payload_file.is_empty()) => {
+        Mode::Consume(a)
+            if !a.verify_acks.is_empty() && (a.from == Start::End || !a.common.payload_file.is_empty()) =>
+        {
             Err("--verify-acks reads synthetic records from the beginning".into())
         }
         _ => Ok(()),
@@ -226,7 +237,8 @@ mod tests {
 
     #[test]
     fn the_contract_s_flags_are_accepted() {
-        let common = "--bootstrap h:1 --topic t --connections 2 --duration 500ms --records 5 --json a --hlog b";
+        let common =
+            "--bootstrap h:1 --topic t --connections 2 --duration 500ms --records 5 --json a --hlog b";
         let load = "--partitions 3 --rate 10 --record-size 100 --batch-size 1 --linger-ms 0.5 --acks all --compression zstd";
         for line in [
             format!("b produce {common} {load} --ack-log x --reconnect"),
@@ -258,7 +270,8 @@ mod tests {
     #[test]
     fn help_fits_one_screen() {
         for mode in ["produce", "consume", "e2e"] {
-            let help = Cli::try_parse_from(["b", mode, "--help"]).expect_err("help is an early exit").to_string();
+            let help =
+                Cli::try_parse_from(["b", mode, "--help"]).expect_err("help is an early exit").to_string();
             assert!(help.lines().count() <= 50, "{mode}: {} lines", help.lines().count());
         }
     }

@@ -112,7 +112,9 @@ mod tests {
 
     fn dealt(files: &[&'static str], partitions: u32) -> Vec<Vec<String>> {
         let files: Vec<_> = files.iter().map(|f| Bytes::from_static(f.as_bytes())).collect();
-        let text = |lines: &Lines| (0..lines.len()).map(|i| String::from_utf8_lossy(lines.value(i)).into_owned()).collect();
+        let text = |lines: &Lines| {
+            (0..lines.len()).map(|i| String::from_utf8_lossy(lines.value(i)).into_owned()).collect()
+        };
         deal(&files, partitions).iter().map(|lines| lines.as_ref().map(text).unwrap_or_default()).collect()
     }
 

@@ -13,10 +13,15 @@ use crate::clock::{Nanos, SECOND};
 const EVENTS_MAX: usize = 256;
 
 /// An epoll instance of one thread.
-#[derive(Debug)]
 pub struct Poller {
     epoll: OwnedFd,
     events: Vec<epoll::Event>,
+}
+
+impl std::fmt::Debug for Poller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Poller").field("epoll", &self.epoll).finish_non_exhaustive()
+    }
 }
 
 impl Poller {
@@ -36,7 +41,8 @@ impl Poller {
     /// # Errors
     /// What the kernel says.
     pub fn add(&self, socket: impl AsFd, token: usize) -> io::Result<()> {
-        let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
+        let flags =
+            epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
         Ok(epoll::add(&self.epoll, socket, epoll::EventData::new_u64(token as u64), flags)?)
     }
 

@@ -100,18 +100,17 @@ impl<'a> Batch<'a> {
         self.bytes[22] & 0x20 != 0
     }
 
-    /// Bytes on the wire.
-    pub fn len(&self) -> usize {
-        self.bytes.len()
-    }
-
     /// Calls `each` for every record, in order. `scratch` is used for unpacking.
     ///
     /// # Errors
     /// [`BatchFault`] if the records do not unpack, or are not as many as the header says.
-    pub fn for_each_record(&self, scratch: &mut Vec<u8>, mut each: impl FnMut(Record<'_>)) -> Result<(), BatchFault> {
+    pub fn for_each_record(
+        &self,
+        scratch: &mut Vec<u8>,
+        mut each: impl FnMut(Record<'_>),
+    ) -> Result<(), BatchFault> {
         let packed = &self.bytes[HEADER_BYTES..];
-        let codec = i16::from(self.bytes[22] & 7);
+        let codec = self.bytes[22] & 7;
         let mut bytes = if codec == 0 {
             packed
         } else {
@@ -121,7 +120,8 @@ impl<'a> Batch<'a> {
         };
         let count = self.i32_at(57);
         for _ in 0..count {
-            let mut record = sized(&mut bytes, "record length")?.ok_or(BatchFault::Malformed("record length"))?;
+            let mut record =
+                sized(&mut bytes, "record length")?.ok_or(BatchFault::Malformed("record length"))?;
             take(&mut record, 1, "attributes")?;
             varint(&mut record)?;
             let delta = varint(&mut record)?;

@@ -26,7 +26,8 @@ impl Schedule {
     /// When record `sequence` of `stream` is meant to leave.
     pub fn intended(&self, stream: u64, sequence: u64) -> Nanos {
         let number = u128::from(sequence) * u128::from(self.streams) + u128::from(stream);
-        self.start + u64::try_from(number * u128::from(SECOND) / u128::from(self.rate)).unwrap_or(u64::MAX / 2)
+        self.start
+            + u64::try_from(number * u128::from(SECOND) / u128::from(self.rate)).unwrap_or(u64::MAX / 2)
     }
 
     /// How many records of `stream` are meant to have left by `now`, that moment included.

@@ -179,6 +179,7 @@ mod tests {
     #[test]
     fn neighbouring_records_have_different_bodies() {
         let body = |sequence| body_pieces(sequence, 64).flatten().copied().collect::<Vec<_>>();
-        (0..256u64).for_each(|sequence| assert_ne!(body(sequence), body(sequence + 1), "sequence {sequence}"));
+        (0..256u64)
+            .for_each(|sequence| assert_ne!(body(sequence), body(sequence + 1), "sequence {sequence}"));
     }
 }

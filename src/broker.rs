@@ -311,7 +311,7 @@ fn run_control(
 fn log_metrics(metrics: &[Arc<ShardMetrics>], what: &str) {
     let mut sum = Snapshot::default();
     metrics.iter().for_each(|shard| sum += &shard.snapshot());
-    let name = |key| crate::wire::api::find(key).map_or("other", |api| api.name);
+    let name = |key: i16| crate::wire::api::find(key).map_or_else(|| key.to_string(), |api| api.name.to_owned());
     tracing::info!("{what}: {}", sum.line(name));
 }
 
@@ -370,9 +370,9 @@ async fn serve_core(parts: CoreParts) -> Result<(), String> {
     if !shard.told_to_serve().await {
         return Ok(()); // another core could not start
     }
-    store.adopt().await.map_err(|error| error.to_string())?;
+    store.adopt(parts.former).await.map_err(|error| error.to_string())?;
     spawn(Queue::Foreground, store.clone().run_commits());
-    spawn(Queue::Housekeeping, store.clone().run_flushes());
+    spawn(Queue::Foreground, store.clone().run_flushes());
     spawn(Queue::Housekeeping, store.clone().run_settling());
     spawn(Queue::Housekeeping, store.clone().run_checkpoints());
     shard.open_first_view().await?;

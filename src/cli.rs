@@ -19,16 +19,13 @@ pub const LOG_VARIABLE: &str = "CORELANE_LOG";
 /// Columns of a help text; it stays readable where nobody knows the width of the terminal.
 const HELP_COLUMNS: usize = 80;
 
-#[derive(Debug, clap::Args)]
-pub struct BenchArgs {}
-
 /// What is to be done.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Start the broker (the default)
     Serve(ServeArgs),
     /// Put load on any Kafka broker, measure it, verify what comes back
-    Bench(BenchArgs),
+    Bench(corelane_bench::Args),
 }
 
 #[derive(Debug, Parser)]
@@ -201,7 +198,7 @@ mod tests {
 
     #[test]
     fn help_fits_one_screen() {
-        for words in [&["--help"][..], &["serve", "--help"]] {
+        for words in [&["--help"][..], &["serve", "--help"], &["bench", "--help"]] {
             let help = parse_words(words).unwrap_err().to_string();
             let widest = help.lines().map(|line| line.chars().count()).max();
             assert!(help.lines().count() <= HELP_LINES_MAX, "{words:?}:\n{help}");

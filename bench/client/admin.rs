@@ -162,7 +162,9 @@ pub struct Admin {
 impl Admin {
     /// Asks the brokers of a comma-separated list, in order, until one answers.
     pub fn new(bootstrap: &str) -> Self {
-        Self { bootstrap: bootstrap.split(',').map(|s| s.trim().to_owned()).filter(|s| !s.is_empty()).collect() }
+        Self {
+            bootstrap: bootstrap.split(',').map(|s| s.trim().to_owned()).filter(|s| !s.is_empty()).collect(),
+        }
     }
 
     fn any_broker(&self) -> Result<Broker, AdminError> {
@@ -187,13 +189,20 @@ impl Admin {
     pub fn topology(&self, topic: &str, create: Option<u32>) -> Result<Topology, AdminError> {
         let mut broker = self.any_broker()?;
         let deadline = Instant::now() + LEADERS_TIMEOUT;
+        let mut created = false;
         loop {
-            match describe(&mut broker, topic) {
-                Err(AdminError::Broker { code: UNKNOWN_TOPIC_OR_PARTITION, .. }) if create.is_some() => {
-                    create_topic(&mut broker, topic, create.unwrap_or(1))?;
+            match (describe(&mut broker, topic), create) {
+                (Err(AdminError::Broker { code: UNKNOWN_TOPIC_OR_PARTITION, .. }), Some(partitions)) => {
+                    // A broker may be slow to show what it has just made.
+                    if !std::mem::replace(&mut created, true) {
+                        create_topic(&mut broker, topic, partitions)?;
+                    }
                 }
-                Err(AdminError::NoLeader(_)) if Instant::now() < deadline => {}
-                settled => return settled,
+                (Err(AdminError::NoLeader(_)), _) => {}
+                // Metadata may name a leader before that has opened the partition: with acks=0 it would then
+                // close the connection without a word. A leader that knows its offsets is ready.
+                (Ok(topology), _) if created && self.offsets(&topology, -1).is_err() => {}
+                (settled, _) => return settled,
             }
             if Instant::now() >= deadline {
                 return Err(AdminError::NoLeader(topic.to_owned()));

@@ -8,7 +8,6 @@ pub mod key {
     pub const FETCH: i16 = 1;
     pub const LIST_OFFSETS: i16 = 2;
     pub const METADATA: i16 = 3;
-    pub const API_VERSIONS: i16 = 18;
     pub const CREATE_TOPICS: i16 = 19;
 }
 

@@ -270,7 +270,8 @@ impl Worker {
     fn take_answer(&mut self, at: usize, frame: &bytes::Bytes, now: Nanos) -> io::Result<()> {
         let link = &mut self.links[at];
         let version = self.task.topology.fetch_version;
-        let (correlation, answer) = request::fetch_answer(frame.clone(), version).map_err(io::Error::other)?;
+        let (correlation, answer) =
+            request::fetch_answer(frame.clone(), version).map_err(io::Error::other)?;
         if correlation != link.correlation {
             return Err(io::Error::other(format!("answer {correlation} to request {}", link.correlation)));
         }
@@ -280,13 +281,20 @@ impl Worker {
         self.meter.counts.requests += 1;
         let mut records = 0;
         for fetched in answer.responses.iter().flat_map(|topic| &topic.partitions) {
-            let found = link.partitions.iter().find(|n| self.task.partitions[**n].index == fetched.partition_index);
+            let found =
+                link.partitions.iter().find(|n| self.task.partitions[**n].index == fetched.partition_index);
             let Some(partition) = found.map(|nth| &mut self.task.partitions[*nth]) else {
-                return Err(io::Error::other(format!("partition {} was not asked for", fetched.partition_index)));
+                return Err(io::Error::other(format!(
+                    "partition {} was not asked for",
+                    fetched.partition_index
+                )));
             };
             if fetched.error_code != 0 {
                 let code = fetched.error_code;
-                let text = format!("partition {} offset {}: Kafka error {code}", partition.index, partition.next_offset);
+                let text = format!(
+                    "partition {} offset {}: Kafka error {code}",
+                    partition.index, partition.next_offset
+                );
                 if code == OFFSET_OUT_OF_RANGE {
                     partition.verifier.unreadable(&format!("the broker answers with error {code}"));
                     partition.end = Some(partition.next_offset);

@@ -55,7 +55,12 @@ impl Connection {
     ///
     /// # Errors
     /// What the codec says.
-    pub fn push(&mut self, template: &ProduceTemplate, values: &BatchValues<'_>, stream: usize) -> io::Result<()> {
+    pub fn push(
+        &mut self,
+        template: &ProduceTemplate,
+        values: &BatchValues<'_>,
+        stream: usize,
+    ) -> io::Result<()> {
         let plan = values.plan;
         let correlation = self.next_correlation;
         self.next_correlation = correlation.wrapping_add(1) & i32::MAX;
@@ -67,7 +72,9 @@ impl Connection {
         } else {
             self.packed.clear();
             batch::append_compressed(&mut self.packed, &mut self.scratch, values, timestamp, plan.codec)?;
-            template.append(&mut self.out, correlation, self.packed.len(), |out| out.extend_from_slice(&self.packed));
+            template.append(&mut self.out, correlation, self.packed.len(), |out| {
+                out.extend_from_slice(&self.packed)
+            });
         }
         let sequences = values.first..values.first + u64::from(values.count);
         self.in_flight.push_back(InFlight {

@@ -32,6 +32,8 @@ pub struct Plan {
     pub run: u64,
     /// Values.
     pub source: Source,
+    /// When the first record leaves.
+    pub start: Nanos,
     /// Open loop; `None` is closed.
     pub schedule: Option<Schedule>,
     /// Largest batch, unless one record is larger.
@@ -150,7 +152,8 @@ impl Values for BatchValues<'_> {
         let sequence = self.first + u64::from(index);
         match &self.plan.source {
             Source::Synthetic(bytes) => {
-                let intended = self.plan.clock.to_unix(self.plan.intended(self.seat.stream, sequence, self.now));
+                let intended =
+                    self.plan.clock.to_unix(self.plan.intended(self.seat.stream, sequence, self.now));
                 let identity = Identity { run: self.plan.run, stream: self.seat.stream, sequence, intended };
                 value::write(out, &identity, *bytes);
             }

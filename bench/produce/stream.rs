@@ -71,7 +71,8 @@ impl Stream {
     pub fn take(&mut self, plan: &Plan, now: Nanos) -> (u64, u32) {
         let due = plan.schedule.as_ref().map_or(u64::MAX, |s| s.due(u64::from(self.seat.stream), now));
         let available = due.min(self.quota).saturating_sub(self.next);
-        let count = if self.go_back.is_some() { 0 } else { plan.fit(self.seat.partition, self.next, available) };
+        let count =
+            if self.go_back.is_some() { 0 } else { plan.fit(self.seat.partition, self.next, available) };
         let first = self.next;
         self.next += u64::from(count);
         self.in_flight += u32::from(count > 0);
@@ -135,6 +136,7 @@ mod tests {
             topic: "t".into(),
             run: 1,
             source: Source::Synthetic(100),
+            start: 0,
             schedule: rate.map(|rate| Schedule::new(0, rate, 1)),
             batch_bytes: 61 + 3 * 110,
             linger,

@@ -66,6 +66,8 @@ pub struct Task {
 pub struct Outcome {
     /// When the last answer arrived.
     pub last_answer: Nanos,
+    /// Records acknowledged.
+    pub acknowledged: u64,
     /// Records that were due but never left.
     pub unsent: u64,
     /// Why it ended before its time.
@@ -164,6 +166,10 @@ impl Worker {
             self.connect(link)?;
         }
         let now = plan.clock.now();
+        // In an open loop the schedule says so itself.
+        if plan.schedule.is_none() {
+            std::thread::sleep(Duration::from_nanos(plan.start.saturating_sub(now)));
+        }
         (0..self.lanes.len()).for_each(|lane| self.queue(lane, now));
         Ok(())
     }
@@ -424,6 +430,7 @@ impl Worker {
                 counts.latency.record(now.saturating_sub(plan.intended(stream, sequence, now)), 1);
             }
         }
+        self.outcome.acknowledged += u64::from(request.count);
         self.outcome.last_answer = now;
     }
 

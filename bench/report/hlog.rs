@@ -50,7 +50,9 @@ impl HistogramLog {
         let mut serializer = V2DeflateSerializer::new();
         let mut writer = IntervalLogWriterBuilder::new();
         let writer = writer.with_max_value_divisor(MAX_VALUE_DIVISOR);
-        for (tag, times) in [(latency, &counts.latency), (service, &counts.service), (lateness, &counts.lateness)] {
+        for (tag, times) in
+            [(latency, &counts.latency), (service, &counts.service), (lateness, &counts.lateness)]
+        {
             if times.histogram().is_empty() {
                 continue;
             }
@@ -58,7 +60,12 @@ impl HistogramLog {
             let mut line = Vec::new();
             writer
                 .begin_log_with(&mut line, &mut serializer)?
-                .write_histogram(times.histogram(), Duration::from_secs(second), Duration::from_secs(1), Tag::new(tag))
+                .write_histogram(
+                    times.histogram(),
+                    Duration::from_secs(second),
+                    Duration::from_secs(1),
+                    Tag::new(tag),
+                )
                 .map_err(|error| io::Error::other(format!("{error:?}")))?;
             let own = line.split(|b| *b == b'\n').rfind(|line| !line.is_empty()).unwrap_or_default();
             self.out.write_all(own)?;
@@ -106,7 +113,8 @@ mod tests {
                 seen.push((tag, interval.start_timestamp().as_secs(), histogram.len()));
             }
         }
-        let expected = [("produce", 0, 3), ("produce-lateness", 0, 3), ("produce", 1, 4), ("produce-lateness", 1, 3)];
+        let expected =
+            [("produce", 0, 3), ("produce-lateness", 0, 3), ("produce", 1, 4), ("produce-lateness", 1, 3)];
         assert_eq!(seen, expected.map(|(tag, second, count)| (tag.to_owned(), second, count)));
     }
 

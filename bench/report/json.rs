@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::table::QUANTILES;
+use crate::ack_log::AckVerdict;
 use crate::clock::{Nanos, SECOND};
 use crate::stats::{Counts, Times};
 use crate::verify::Verdict;
@@ -41,6 +42,9 @@ pub struct Document<'a> {
     /// What verification found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verification: Option<&'a Verdict>,
+    /// What became of acknowledged records.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acknowledgements: Option<&'a AckVerdict>,
 }
 
 /// One side of the broker over a whole run.
@@ -150,6 +154,7 @@ mod tests {
             produce: Some(side),
             consume: None,
             verification: None,
+            acknowledgements: None,
         };
         let value = serde_json::to_value(&document).expect("serializes");
         assert_eq!(value["schema_version"], 1);

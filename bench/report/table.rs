@@ -2,8 +2,10 @@
 
 use std::fmt::Write as _;
 
+use crate::ack_log::AckVerdict;
 use crate::clock::{Nanos, SECOND};
 use crate::stats::{Counts, Role, Times};
+use crate::verify::Verdict;
 
 /// The percentiles that every report shows.
 pub const QUANTILES: [(&str, f64); 6] =
@@ -71,19 +73,53 @@ pub fn summary(role: Role, counts: &Counts, elapsed: Nanos) -> String {
         Role::Produce => "latency (intended send to ack)",
         Role::Consume => "latency (intended send to receipt)",
     };
-    let rows = [(what, &counts.latency), ("service time (send to answer)", &counts.service), (
-        "generator's own lateness",
-        &counts.lateness,
-    )];
+    let rows = [
+        (what, &counts.latency),
+        ("service time (send to answer)", &counts.service),
+        ("generator's own lateness", &counts.lateness),
+    ];
     if rows.iter().any(|(_, times)| !times.histogram().is_empty()) {
         let _ = write!(text, "  {:<34}", "");
-        QUANTILES.iter().for_each(|(name, _)| drop(write!(text, " {name:>9}")));
+        for (name, _) in QUANTILES {
+            let _ = write!(text, " {name:>9}");
+        }
         text.push('\n');
     }
     for (what, times) in rows.iter().filter(|(_, times)| !times.histogram().is_empty()) {
         let _ = write!(text, "  {what:<34}");
-        QUANTILES.iter().for_each(|(_, quantile)| drop(write!(text, " {:>9}", time(times, *quantile))));
+        for (_, quantile) in QUANTILES {
+            let _ = write!(text, " {:>9}", time(times, quantile));
+        }
         text.push('\n');
+    }
+    text
+}
+
+/// What verification found.
+pub fn verification(verdict: &Verdict) -> String {
+    let mut text = format!(
+        "  verified {} records: {} missing, {} duplicated, {} reordered, {} changed",
+        verdict.verified, verdict.missing, verdict.duplicated, verdict.reordered, verdict.changed
+    );
+    if verdict.unverified > 0 {
+        let _ = write!(text, "; {} of others, by offset and CRC only", verdict.unverified);
+    }
+    text.push('\n');
+    with_violations(text, &verdict.violations)
+}
+
+/// What became of acknowledged records.
+pub fn acknowledgements(acks: &AckVerdict) -> String {
+    let text = format!(
+        "  acknowledged: {} kept, {} lost, {} duplicated, {} reordered; {} there without an answer\n",
+        acks.kept, acks.lost, acks.duplicated, acks.reordered, acks.unacknowledged
+    );
+    with_violations(text, &acks.violations)
+}
+
+fn with_violations(mut text: String, violations: &[String]) -> String {
+    for violation in violations {
+        let _ = writeln!(text, "  violation: {violation}");
     }
     text
 }

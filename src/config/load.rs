@@ -127,7 +127,7 @@ impl Loader {
             let place = own.map_or_else(|| self.place_of(&name), |e| e.place.clone());
             Err(ConfigError::Conflict { place, message: format!("shard of core {}: {message}", shard.core) })
         };
-        if shard.journal_file_bytes % 4096 != 0 {
+        if !shard.journal_file_bytes.is_multiple_of(4096) {
             let message =
                 format!("journal.file.bytes is {}, not a multiple of 4096", shard.journal_file_bytes);
             return conflict("journal.file.bytes", message);
@@ -293,7 +293,6 @@ fn empty_draft() -> Draft {
             journal_file_bytes: 0,
             journal_files_max: 0,
             flush_interval_ms: 0,
-            flush_bytes: 0,
             checkpoint_interval_ms: 0,
             open_files_max: 0,
             ring_entries: 0,
@@ -419,9 +418,9 @@ mod tests {
             "c.toml:1: core 2 is not among those this process may use: [0, 1]",
         );
         check_refused(
-            "[shards]\njournal.file.bytes = \"1MiB\"\n",
+            "[shards]\njournal.file.bytes = \"4MiB\"\n",
             &[],
-            "default: shard of core 0: unsettled.bytes.max is 67108864, but the journal has room for 3145728 \
+            "default: shard of core 0: unsettled.bytes.max is 67108864, but the journal has room for 12582912 \
              (all files but one)",
         );
         check_refused(

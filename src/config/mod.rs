@@ -82,15 +82,13 @@ pub struct ShardSettings {
     pub journal_files_max: usize,
     /// `flush.interval.ms`
     pub flush_interval_ms: u64,
-    /// `flush.bytes`
-    pub flush_bytes: usize,
     /// `checkpoint.interval.ms`
     pub checkpoint_interval_ms: u64,
     /// `open.files.max`
     pub open_files_max: usize,
     /// `ring.entries`: a power of two.
     pub ring_entries: u32,
-    /// `receive.buffers`, of 4 KiB each: a power of two.
+    /// `receive.buffers`: a power of two.
     pub receive_buffers: u16,
     /// `spin.us`: 0 sleeps at once.
     pub spin_us: u64,

@@ -4,6 +4,7 @@
 //! open now is a difference of two. [`ShardMetrics`] counts, [`Snapshot`] is added up and shown.
 
 use std::{
+    fmt,
     ops::AddAssign,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
@@ -120,7 +121,7 @@ impl Snapshot {
 
     /// One line of text; `api_name` names the APIs.
     #[must_use]
-    pub fn line(&self, api_name: impl Fn(i16) -> String) -> String {
+    pub fn line<N: fmt::Display>(&self, api_name: impl Fn(i16) -> N) -> String {
         let by_api: Vec<_> =
             self.requests().map(|(api_key, count)| format!("{} {count}", api_name(api_key))).collect();
         let mut line = format!("requests {}", self.requests.iter().sum::<u64>());
@@ -172,7 +173,7 @@ mod tests {
         let line = sum.line(|api_key| format!("api{api_key}"));
         assert!(line.starts_with("requests 3 (api0 2, api18 1), errors 0, bytes_in 111, "), "{line}");
         assert!(line.ends_with(", connections_open 1"), "{line}");
-        assert!(Snapshot::default().line(|_| String::new()).starts_with("requests 0, errors 0, "));
+        assert!(Snapshot::default().line(|_| "").starts_with("requests 0, errors 0, "));
     }
 
     #[test]

@@ -283,7 +283,7 @@ impl Partition {
             durable: acks == Acks::All && !state.settings.write_caching,
             now_ms,
         };
-        self.store.append(self.log, [&header, records], info)?;
+        self.store.append(self.log, &[&header, records].concat(), info)?;
         state.offsets.appended(end);
         if let Some(producer) = &producer {
             state.producers.appended(producer, Offset::new(end.get() - 1), now_ms);

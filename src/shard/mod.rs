@@ -359,7 +359,7 @@ impl Shard {
                     continue;
                 }
                 let log = self.store.create_log(id, log_settings(&topic.settings)).await?;
-                self.insert(&RecoveredLog::empty(log, id), placed.leader_epoch, topic.settings.clone());
+                self.insert(&empty_log(log, id), placed.leader_epoch, topic.settings.clone());
             }
         }
         let gone: Vec<_> = {
@@ -380,6 +380,18 @@ impl Shard {
             });
         }
         Ok(())
+    }
+}
+
+fn empty_log(log: LogId, partition: TopicPartition) -> RecoveredLog {
+    RecoveredLog {
+        log,
+        partition,
+        log_start_offset: Offset::ZERO,
+        log_end_offset: Offset::ZERO,
+        snapshot: Vec::new(),
+        replayed: Vec::new(),
+        quarantined: None,
     }
 }
 

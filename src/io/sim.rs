@@ -758,6 +758,12 @@ impl Sim {
         }
     }
 
+    /// Drops every task, in the middle of whatever it does.
+    pub fn end(&self) {
+        let tasks = std::mem::take(&mut *self.tasks.borrow_mut());
+        drop(tasks);
+    }
+
     fn poll(&self, task: usize) {
         let Some(mut future) = self.tasks.borrow_mut()[task].take() else { return };
         let waker = Waker::from(Arc::new(TaskWaker { task, ready: self.ready.clone() }));

@@ -43,6 +43,8 @@ mod replay;
 mod settle;
 mod slab;
 mod tail;
+#[cfg(test)]
+mod tests;
 
 use std::{
     cell::{Cell, RefCell},

@@ -48,11 +48,6 @@ impl Store {
                 let wait = self.clock.sleep(std::time::Duration::from_millis(left_ms));
                 future::or(self.signals.checkpoint.notified(), wait).await;
             }
-            if self.state.closing.get() {
-                // The last one is made by `close`.
-                self.signals.checkpoint.notified().await;
-                continue;
-            }
             self.checkpoint(false).await;
             self.let_logs_rest().await;
         }

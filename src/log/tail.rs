@@ -171,12 +171,6 @@ impl Tail {
         BatchHead::parse(&header)
     }
 
-    /// Bytes of the chunk at the front, if it is full and ends at or before `settled` of its segment.
-    pub(super) fn front_if(&self, settled: impl Fn(Offset) -> u64) -> Option<usize> {
-        let front = self.chunks.front().filter(|_| self.chunks.len() > 1)?;
-        (front.end() <= settled(front.segment)).then(|| front.chunk.capacity())
-    }
-
     /// Full chunks that a settled position has passed: those that end within `range` of the segment.
     pub(super) fn settled_within(&self, segment: Offset, range: Range<u64>) -> impl Iterator<Item = usize> {
         let ended = move |c: &&TailChunk| {

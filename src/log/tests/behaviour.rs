@@ -45,18 +45,14 @@ fn a_journal_ring_wraps_and_every_batch_is_read_back_from_segments() {
         }
         // Sealed segments are batches back to back and nothing else.
         let segments = disk.files(&super::super::format::partition_directory(Path::new(DATA), partition(0)));
-        let sealed: Vec<u8> = segments
-            .iter()
-            .filter(|(path, _)| path.extension().is_some_and(|e| e == "log"))
-            .rev()
-            .skip(1)
-            .flat_map(|(_, bytes)| bytes.clone())
+        let logs: Vec<Vec<u8>> = segments
+            .into_iter()
+            .filter(|(path, _)| path.extension().is_some_and(|extension| extension == "log"))
+            .map(|(_, bytes)| bytes)
             .collect();
-        assert!(sealed.len() < 1_000_000 && super::split(&sealed[..0]).is_empty());
-        let whole: Vec<u8> = broker.ledger.borrow()[&0].batches.concat();
-        let first = &segments[0].1;
-        let first_log = segments.iter().find(|(path, _)| path.extension().is_some_and(|e| e == "log"));
-        assert!(whole.starts_with(&first_log.map_or(first.clone(), |(_, bytes)| bytes.clone())));
+        let (_, sealed) = logs.split_last().expect("there are segments");
+        assert!(sealed.len() > 20, "{} sealed segments", sealed.len());
+        assert!(broker.ledger.borrow()[&0].batches.concat().starts_with(&sealed.concat()));
     });
 }
 
@@ -218,7 +214,7 @@ fn a_resting_partition_takes_little_memory_and_the_cache_is_bounded() {
         broker.drained(&disk).await;
         assert!(store.memory_bytes(busy).expect("there") < 3 << 20);
         assert!(store.memory_bytes(broker.log(1).1).expect("there") <= 8 * 1024);
-        assert_eq!(store.memory_bytes(broker.log(2).1).expect("there"), 0);
+        assert!(store.memory_bytes(broker.log(2).1).expect("there") < 1024);
         // Others push its chunks out of the cache; then it rests.
         disk.sleep(Duration::from_secs(60)).await;
         for _ in 0..60 {

@@ -261,13 +261,16 @@ pub struct Store {
     logs: RefCell<Logs>,
     journal: RefCell<Journal>,
     files: RefCell<Lru<(LogId, Offset), Rc<dyn DiskFile>>>,
-    indexes: RefCell<Lru<(LogId, Offset), Rc<RefCell<Vec<Entry>>>>>,
+    indexes: RefCell<Lru<(LogId, Offset), OlderIndex>>,
     observer: RefCell<Option<Rc<dyn Observer>>>,
     state: State,
     signals: Signals,
     /// Former shards whose journals lost durable frames.
     damaged_journals: RefCell<Vec<u32>>,
 }
+
+/// The entries of a segment's index file, and what walks have learned since.
+type OlderIndex = Rc<RefCell<Vec<Entry>>>;
 
 /// The logs, and what is counted over all of them.
 #[derive(Default)]

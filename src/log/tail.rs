@@ -189,6 +189,11 @@ impl Tail {
         self.chunks.iter().map(|chunk| chunk.chunk.capacity()).sum()
     }
 
+    /// Whether [`Tail::shrink`] would give memory back once everything whole is settled.
+    pub(super) fn can_shrink(&self) -> bool {
+        self.chunks.back().is_some_and(|c| c.chunk.capacity() > CHUNK_BYTES_MIN && c.length() < c.limit)
+    }
+
     /// For a log that rests: the partial last block moves to a chunk of its own.
     ///
     /// Returns the bytes of the chunk that became a full, settled one by that, if any. `settled` is the

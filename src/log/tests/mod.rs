@@ -31,7 +31,7 @@ pub(super) fn partition(index: i32) -> TopicPartition {
 pub(super) fn batch(base: i64, records: i32, bytes: usize, timestamp: i64, seed: u64) -> Vec<u8> {
     let mut random = Random::new(seed ^ base as u64);
     let mut batch = vec![0; bytes.max(61)];
-    batch[61..].iter_mut().for_each(|byte| *byte = random.next() as u8);
+    batch[61..].iter_mut().for_each(|byte| *byte = random.number() as u8);
     batch[0..8].copy_from_slice(&base.to_be_bytes());
     let length = batch.len() as i32 - 12;
     batch[8..12].copy_from_slice(&length.to_be_bytes());
@@ -166,12 +166,13 @@ impl Broker {
             sim.spawn(store.clone().run_settling());
             sim.spawn(store.clone().run_checkpoints());
             for index in partitions.clone().filter(|index| *index as usize % shards as usize == at) {
-                if !logs.contains_key(&index) {
-                    let Ok(log) = store.create_log(partition(index), SETTINGS).await else { continue };
-                    listener.names.borrow_mut().insert(log, index);
-                    logs.insert(index, (at, log));
-                    ledger.borrow_mut().entry(index).or_default().truncate(0);
+                if logs.contains_key(&index) {
+                    continue;
                 }
+                let Ok(log) = store.create_log(partition(index), SETTINGS).await else { continue };
+                listener.names.borrow_mut().insert(log, index);
+                logs.insert(index, (at, log));
+                ledger.borrow_mut().entry(index).or_default().truncate(0);
             }
             stores.push(store);
         }

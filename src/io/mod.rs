@@ -7,6 +7,14 @@
 
 pub mod buffer;
 pub mod clock;
+pub mod cores;
+pub mod direct;
 pub mod disk;
+pub mod doorbell;
+pub mod mailbox;
+pub mod net;
 pub mod notify;
+pub mod probe;
+pub mod ring;
+pub mod signal;
 pub mod sim;

@@ -581,7 +581,10 @@ impl DiskFile for SimFile {
         assert!(bytes.is_block_aligned(), "memory is not block aligned");
         let (node, position) = (self.node, position as usize);
         Box::pin(async move {
-            let earlier = self.world.borrow_mut().file(node).dirty.clone();
+            let earlier = match sync {
+                Sync::DataAndEarlier => self.world.borrow_mut().file(node).dirty.clone(),
+                _ => BTreeSet::new(),
+            };
             operation(self.world.clone(), move |world, fate| {
                 let World { nodes, random, .. } = world;
                 let Node::File(file) = &mut nodes[node] else { panic!("node {node} is a directory") };

@@ -173,10 +173,10 @@ impl Tail {
 
     /// Full chunks that a settled position has passed: those that end within `range` of the segment.
     pub(super) fn settled_within(&self, segment: Offset, range: Range<u64>) -> impl Iterator<Item = usize> {
-        let ended = move |c: &&TailChunk| {
-            c.segment == segment && c.length() == c.limit && range.start < c.end() && c.end() <= range.end
-        };
-        self.chunks.iter().filter(ended).map(|chunk| chunk.chunk.capacity())
+        let first = self.chunks.partition_point(|c| (c.segment, c.end()) <= (segment, range.start));
+        let ended = move |c: &&TailChunk| c.segment == segment && c.end() <= range.end;
+        let full = |c: &&TailChunk| c.length() == c.limit;
+        self.chunks.range(first..).take_while(ended).filter(full).map(|chunk| chunk.chunk.capacity())
     }
 
     /// Forgets the chunk at the front.

@@ -105,13 +105,13 @@ fn check_every_operation(seed: u64, crash: Crash, step: usize) {
 
 #[test]
 fn durable_batches_survive_power_loss_after_any_operation() {
-    check_every_operation(11, Crash::PowerLoss, 3);
-    check_every_operation(12, Crash::PowerLoss, 7);
+    check_every_operation(11, Crash::PowerLoss, 5);
+    check_every_operation(12, Crash::PowerLoss, 11);
 }
 
 #[test]
 fn written_batches_survive_a_kill_after_any_operation() {
-    check_every_operation(21, Crash::Kill, 3);
+    check_every_operation(21, Crash::Kill, 7);
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn a_crash_at_any_point_of_recovery_is_repaired_by_the_next_one() {
 #[test]
 fn an_operation_that_fails_leads_to_no_false_acknowledgement() {
     let operations = loaded(41, None).0.operations();
-    for k in (1..operations).step_by(2) {
+    for k in (1..operations).step_by(3) {
         let disk = SimDisk::new(41);
         let ledger = Ledger::default();
         let theirs = ledger.clone();

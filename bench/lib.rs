@@ -1,1 +1,57 @@
-//! Door plate.
+//! `corelane bench`: the load generator. A Kafka client of its own over plain sockets, for any Kafka broker.
+//!
+//! It measures honestly and it verifies. In an open loop every record has an intended send time, fixed before
+//! the run; latency counts from there, so a stall of the broker shows with its whole weight, and the
+//! generator's own lateness is recorded beside it. Everything consumed is checked byte by byte.
+//!
+//! In the order to read them:
+//! - [`args`], [`run`]: the command line, and how a run is put together and reported;
+//! - [`clock`], [`schedule`], [`stats`]: time, when records are due, what is counted;
+//! - [`value`], [`payload`], [`batch`], [`compression`]: what is sent;
+//! - [`client`]: the protocol, as a client speaks it;
+//! - [`produce`]: streams, connections, the sending thread;
+//! - [`reader`], [`verify`], [`ack_log`], [`consume`]: what is read, and what is checked of it;
+//! - [`poll`]: epoll; [`report`]: tables, JSON, interval logs.
+//!
+//! State machines ([`schedule`], [`produce::stream`], [`produce::connection`], [`verify`], [`ack_log`]) know
+//! neither sockets nor a clock; the two `worker` modules own those. No thread shares anything while it measures.
+
+mod ack_log;
+mod args;
+mod batch;
+mod client;
+mod clock;
+mod compression;
+mod consume;
+mod payload;
+mod poll;
+mod produce;
+mod reader;
+mod report;
+mod run;
+mod schedule;
+mod stats;
+mod value;
+mod verify;
+
+pub use args::Args;
+
+use std::process::ExitCode;
+
+/// Runs the load generator. Exit status 0: done and everything verified; 1: it failed, or a violation was
+/// found; 2: arguments that mean nothing.
+#[must_use]
+pub fn run(args: Args) -> ExitCode {
+    if let Err(text) = args::validate(&args.mode) {
+        eprintln!("error: {text}");
+        return ExitCode::from(2);
+    }
+    match run::run(&args.mode) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(text) => {
+            eprintln!("error: {text}");
+            ExitCode::FAILURE
+        }
+    }
+}

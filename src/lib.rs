@@ -5,10 +5,32 @@
 //! - [`model`]: words that all rooms share
 //! - [`record`]: the record batch, validated and compressed
 //! - [`wire`]: Kafka protocol, bytes to messages and back
+//! - [`server`]: sockets to requests
+//! - [`handlers`]: one file per API; the only room that chooses Kafka error codes
+//! - [`shard`]: one per core, owns its partitions
+//! - [`partition`]: one replica of one partition
+//! - [`log`]: segments and the journal on disk
 //! - [`io`]: the kernel's side: rings, sockets, disks, clocks, cores
+//! - [`control`]: cluster metadata, aside from the way of the data
+//! - [`config`]: every setting once, text to checked values
+//! - [`startup`]: what must hold before the first shard starts
+//! - [`metrics`]: what a shard counts
+//! - [`broker`]: puts the rooms together: cores, control, signals
+//! - [`cli`]: the command line
 
 pub use corelane_model as model;
 pub use corelane_record as record;
 pub use corelane_wire as wire;
 
+pub mod broker;
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod handlers;
 pub mod io;
+pub mod log;
+pub mod metrics;
+pub mod partition;
+pub mod server;
+pub mod shard;
+pub mod startup;

@@ -1,1 +1,50 @@
-fn main() {}
+//! Arguments, settings, one shard per core, wait for a signal; no logic.
+
+use std::process::ExitCode;
+
+use corelane::{
+    broker,
+    cli::{self, Command, ServeArgs},
+    config::Settings,
+};
+
+// Chosen by measurement: bench/RESULTS.md.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    match cli::parse() {
+        Command::Serve(args) => serve(&args),
+        Command::Bench(args) => corelane_bench::run(args),
+    }
+}
+
+fn serve(args: &ServeArgs) -> ExitCode {
+    let settings = match Settings::from_args(args) {
+        Ok(settings) => settings,
+        Err(error) => {
+            eprintln!("corelane: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    if args.check {
+        print!("{}", settings.to_toml());
+        return ExitCode::SUCCESS;
+    }
+    cli::start_logging(args.log.as_deref());
+    let cores: Vec<_> = settings.cores.iter().map(ToString::to_string).collect();
+    let (shards, cores, data) = (settings.shards.len(), cores.join(","), settings.data_dir.clone());
+    let ready = move |address| {
+        println!(
+            "corelane ready on {address}, {shards} shards (cores {cores}), data in {}; try: kcat -b {address} -L",
+            data.display()
+        );
+    };
+    match broker::run(settings, ready) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("corelane: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -6,4 +6,15 @@
 #![allow(unsafe_code, reason = "the one room where the kernel is spoken to; each use has its SAFETY line")]
 
 pub mod buffer;
+pub mod clock;
+pub mod cores;
+pub mod direct;
 pub mod disk;
+pub mod doorbell;
+pub mod mailbox;
+pub mod net;
+pub mod notify;
+pub mod probe;
+pub mod ring;
+pub mod signal;
+pub mod sim;

@@ -121,6 +121,8 @@ error_codes! {
     UnknownTopicId = 100, true;
     InconsistentTopicId = 103, true;
     FetchSessionTopicIdError = 106, true;
+    MismatchedEndpointType = 114, false;
+    UnsupportedEndpointType = 115, false;
 }
 
 impl ErrorCode {

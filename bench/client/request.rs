@@ -1,0 +1,238 @@
+//! Produce and Fetch as they go out, and what their answers say.
+
+use bytes::{Bytes, BytesMut};
+use kafka_wire::{
+    FetchRequest, FetchResponse, KafkaMessage, KafkaRequest, OutboundFrameLimits, ProduceRequest,
+    ProduceResponse, ResponseHeader, encode_request, fetch_request, produce_request,
+    response_header_version_for,
+};
+use kafka_wire_core::{ApiVersion, DecodeLimits, Decoder, KafkaDecode, StrBytes, Uuid};
+
+use super::CLIENT_ID;
+use super::frame::FRAME_BYTES_MAX;
+
+/// Longest that the broker may take over a produce before it answers with a timeout.
+const PRODUCE_TIMEOUT_MS: i32 = 30_000;
+
+/// A request or response that does not encode or decode.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}: {reason}")]
+pub struct WireError {
+    what: &'static str,
+    reason: String,
+}
+
+impl WireError {
+    fn new(what: &'static str, reason: impl std::fmt::Display) -> Self {
+        Self { what, reason: reason.to_string() }
+    }
+
+    /// An answer without the one item it was asked about.
+    pub fn missing(what: &'static str) -> Self {
+        Self::new(what, "answers nothing that was asked")
+    }
+}
+
+/// Encodes a whole frame.
+///
+/// # Errors
+/// A field that the version cannot carry.
+pub fn encode<R: KafkaRequest>(request: &R, version: i16, correlation: i32) -> Result<BytesMut, WireError> {
+    let mut frame = BytesMut::new();
+    let limits = OutboundFrameLimits::new(FRAME_BYTES_MAX);
+    let client = Some(StrBytes::from(CLIENT_ID));
+    encode_request(&mut frame, correlation, client, request, ApiVersion::new(version), limits)
+        .map_err(|e| WireError::new(R::NAME, e))?;
+    Ok(frame)
+}
+
+/// Decodes a frame (without its length field) as the answer to `R`: correlation id and body.
+///
+/// # Errors
+/// Bytes that are not such an answer.
+pub fn decode<R: KafkaRequest, A: KafkaMessage>(frame: Bytes, version: i16) -> Result<(i32, A), WireError> {
+    let version = ApiVersion::new(version);
+    let mut limits = DecodeLimits::default();
+    limits.max_frame_bytes = FRAME_BYTES_MAX;
+    limits.max_bytes_bytes = FRAME_BYTES_MAX;
+    let header_version = response_header_version_for::<R>(version).map_err(|e| WireError::new(A::NAME, e))?;
+    let mut decoder = Decoder::new(frame, limits).map_err(|e| WireError::new(A::NAME, e))?;
+    let header = ResponseHeader::decode(&mut decoder, ApiVersion::new(header_version))
+        .map_err(|e| WireError::new(A::NAME, e))?;
+    let body = A::decode(&mut decoder, version).map_err(|e| WireError::new(A::NAME, e))?;
+    decoder.finish().map_err(|e| WireError::new(A::NAME, e))?;
+    Ok((header.correlation_id, body))
+}
+
+/// A Produce request for one partition, but for its correlation id and its one batch.
+#[derive(Debug, Clone)]
+pub struct ProduceTemplate {
+    /// Everything before the length of the records, the frame's length field included.
+    head: Vec<u8>,
+    flexible: bool,
+}
+
+/// Tagged-field sections that end a flexible Produce request: partition, topic, request.
+const FLEXIBLE_TAIL: [u8; 3] = [0; 3];
+
+impl ProduceTemplate {
+    /// For batches of `partition`.
+    ///
+    /// # Errors
+    /// A topic name or version that does not encode.
+    pub fn new(version: i16, topic: &str, partition: i32, acks: i16) -> Result<Self, WireError> {
+        let mut frame = encode(&produce_request(topic, partition, acks, Bytes::new()), version, 0)?;
+        let flexible = ProduceRequest::is_flexible(ApiVersion::new(version));
+        // With no records the length field is one byte (compact, 0 + 1) or four.
+        let tail = if flexible { 1 + FLEXIBLE_TAIL.len() } else { 4 };
+        frame.truncate(frame.len() - tail);
+        Ok(Self { head: frame.to_vec(), flexible })
+    }
+
+    /// Appends the request; `append_batch` appends exactly `batch_bytes`.
+    pub fn append(
+        &self,
+        out: &mut Vec<u8>,
+        correlation: i32,
+        batch_bytes: usize,
+        append_batch: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let start = out.len();
+        out.extend_from_slice(&self.head);
+        if self.flexible {
+            let mut length = batch_bytes + 1;
+            while length >= 0x80 {
+                out.push(length as u8 | 0x80);
+                length >>= 7;
+            }
+            out.push(length as u8);
+        } else {
+            let length = i32::try_from(batch_bytes).expect("a batch is far below 2 GiB");
+            out.extend_from_slice(&length.to_be_bytes());
+        }
+        let before = out.len();
+        append_batch(out);
+        assert_eq!(out.len() - before, batch_bytes, "the batch's size was foretold");
+        if self.flexible {
+            out.extend_from_slice(&FLEXIBLE_TAIL);
+        }
+        let size = u32::try_from(out.len() - start - 4).expect("a request is far below 4 GiB");
+        out[start..start + 4].copy_from_slice(&size.to_be_bytes());
+        out[start + 8..start + 12].copy_from_slice(&correlation.to_be_bytes());
+    }
+}
+
+fn produce_request(topic: &str, partition: i32, acks: i16, records: Bytes) -> ProduceRequest {
+    let mut data = produce_request::PartitionProduceData::default();
+    data.index = partition;
+    data.records = Some(records);
+    let mut topic_data = produce_request::TopicProduceData::default();
+    topic_data.name = StrBytes::from(topic);
+    topic_data.partition_data = vec![data];
+    let mut request = ProduceRequest::default();
+    request.acks = acks;
+    request.timeout_ms = PRODUCE_TIMEOUT_MS;
+    request.topic_data = vec![topic_data];
+    request
+}
+
+/// The answer to a request made by [`ProduceTemplate`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProduceAnswer {
+    /// Which request.
+    pub correlation: i32,
+    /// Kafka's error code, 0 for none.
+    pub error_code: i16,
+    /// Offset of the batch's first record.
+    pub base_offset: i64,
+}
+
+/// Decodes an answer to Produce.
+///
+/// # Errors
+/// Bytes that are not one, or that answer for other than one partition.
+pub fn produce_answer(frame: Bytes, version: i16) -> Result<ProduceAnswer, WireError> {
+    let (correlation, body) = decode::<ProduceRequest, ProduceResponse>(frame, version)?;
+    let mut partitions = body.responses.iter().flat_map(|topic| &topic.partition_responses);
+    match (partitions.next(), partitions.next()) {
+        (Some(one), None) => {
+            Ok(ProduceAnswer { correlation, error_code: one.error_code, base_offset: one.base_offset })
+        }
+        _ => Err(WireError::new("ProduceResponse", "not one partition")),
+    }
+}
+
+/// What one Fetch asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct FetchLimits {
+    /// Longest wait for `min_bytes`.
+    pub max_wait_ms: i32,
+    /// Bytes that end the wait.
+    pub min_bytes: i32,
+    /// Most bytes of an answer.
+    pub max_bytes: i32,
+    /// Most bytes of one partition.
+    pub partition_max_bytes: i32,
+}
+
+/// Encodes a sessionless Fetch of `(partition, offset)`.
+///
+/// # Errors
+/// As [`encode`].
+pub fn fetch(
+    version: i16,
+    correlation: i32,
+    topic: (&str, Uuid),
+    partitions: impl Iterator<Item = (i32, i64)>,
+    limits: FetchLimits,
+) -> Result<BytesMut, WireError> {
+    let mut fetch_topic = fetch_request::FetchTopic::default();
+    if version >= 13 {
+        fetch_topic.topic_id = topic.1;
+    } else {
+        fetch_topic.topic = StrBytes::from(topic.0);
+    }
+    for (index, offset) in partitions {
+        let mut partition = fetch_request::FetchPartition::default();
+        partition.partition = index;
+        partition.fetch_offset = offset;
+        partition.current_leader_epoch = -1;
+        partition.partition_max_bytes = limits.partition_max_bytes;
+        fetch_topic.partitions.push(partition);
+    }
+    let mut request = FetchRequest::default();
+    request.max_wait_ms = limits.max_wait_ms;
+    request.min_bytes = limits.min_bytes;
+    request.max_bytes = limits.max_bytes;
+    request.session_epoch = -1;
+    request.topics = vec![fetch_topic];
+    encode(&request, version, correlation)
+}
+
+/// Decodes an answer to Fetch.
+///
+/// # Errors
+/// Bytes that are not one.
+pub fn fetch_answer(frame: Bytes, version: i16) -> Result<(i32, FetchResponse), WireError> {
+    decode::<FetchRequest, FetchResponse>(frame, version)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_template_s_bytes_are_those_of_the_message_definition() {
+        for version in 3..=12 {
+            for size in [1usize, 126, 127, 128, 70_000] {
+                let records = vec![0xab; size];
+                let request = produce_request("a topic", 3, -1, Bytes::from(records.clone()));
+                let expected = encode(&request, version, 77).expect("encodes");
+                let template = ProduceTemplate::new(version, "a topic", 3, -1).expect("encodes");
+                let mut found = vec![9, 9];
+                template.append(&mut found, 77, size, |out| out.extend_from_slice(&records));
+                assert_eq!(found[2..], expected, "version {version}, {size} bytes");
+            }
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! One partition being read: from fetched bytes to verified records.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+
+use crate::ack_log::AckVerifier;
+use crate::clock::{Clock, Nanos};
+use crate::reader;
+use crate::stats::Counts;
+use crate::verify::PartitionVerifier;
+
+/// The state of a partition being read.
+#[derive(Debug)]
+pub struct Partition {
+    /// Index in the topic.
+    pub index: i32,
+    /// Offset to fetch next.
+    pub next_offset: i64,
+    /// Where reading ends; `None` is nowhere.
+    pub end: Option<i64>,
+    /// Offset below which records are not wanted: the first fetch may begin inside a batch.
+    start: i64,
+    /// Checks every record.
+    pub verifier: PartitionVerifier,
+    /// Checks against acknowledgements.
+    pub acks: Option<AckVerifier>,
+    /// Takes every value as a line.
+    pub output: Option<BufWriter<File>>,
+}
+
+/// What came of one partition's bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Records taken.
+    pub records: u64,
+    /// Bytes of their values.
+    pub bytes: u64,
+}
+
+impl Partition {
+    /// To be read from `start`.
+    pub fn new(index: i32, start: i64, end: Option<i64>, verifier: PartitionVerifier) -> Self {
+        Self { index, next_offset: start, end, start, verifier, acks: None, output: None }
+    }
+
+    /// Whether there is nothing left to read.
+    pub fn is_done(&self) -> bool {
+        self.end.is_some_and(|end| self.next_offset >= end)
+    }
+
+    /// Takes fetched bytes that arrived at `now`; times records that were meant to leave after the clock began.
+    ///
+    /// # Errors
+    /// The output cannot be written. Bytes that are no sound batch are a violation, and the end of this
+    /// partition: nothing behind them can be trusted.
+    pub fn take(
+        &mut self,
+        mut bytes: &[u8],
+        (clock, now): (Clock, Nanos),
+        counts: &mut Counts,
+        scratch: &mut Vec<u8>,
+    ) -> io::Result<Progress> {
+        let mut progress = Progress::default();
+        let mut written = Ok(());
+        loop {
+            let batch = match reader::next_batch(&mut bytes) {
+                Ok(Some(batch)) => batch,
+                Ok(None) => break,
+                Err(fault) => {
+                    self.give_up(&fault);
+                    break;
+                }
+            };
+            let Self { start, verifier, acks, output, .. } = self;
+            // Transaction markers take an offset and hold no record.
+            let each = |record: reader::Record<'_>| {
+                if record.offset < *start {
+                    return;
+                }
+                let value = record.value.unwrap_or_default();
+                let identity = verifier.record(record.offset, record.value);
+                if let Some(acks) = acks {
+                    acks.record(record.offset, identity.as_ref());
+                }
+                if let (Some(output), true) = (output.as_mut(), written.is_ok()) {
+                    written = output.write_all(value).and_then(|()| output.write_all(b"\n"));
+                }
+                if let Some(intended) = identity.and_then(|identity| clock.at_unix(identity.intended)) {
+                    counts.latency.record(now.saturating_sub(intended), 1);
+                }
+                progress.records += 1;
+                progress.bytes += value.len() as u64;
+            };
+            let read = if batch.is_control() { Ok(()) } else { batch.for_each_record(scratch, each) };
+            if let Err(fault) = read {
+                self.give_up(&fault);
+                break;
+            }
+            self.next_offset = self.next_offset.max(batch.next_offset());
+        }
+        counts.records += progress.records;
+        counts.bytes += progress.bytes;
+        written.map(|()| progress)
+    }
+
+    fn give_up(&mut self, fault: &dyn std::fmt::Display) {
+        self.verifier.unreadable(fault);
+        self.end = Some(self.next_offset);
+    }
+}

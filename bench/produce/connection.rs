@@ -1,0 +1,136 @@
+//! One producing connection: requests out, answers in, in order. No socket and no clock in it.
+
+use std::collections::VecDeque;
+use std::io;
+
+use crate::args::Codec;
+use crate::batch;
+use crate::client::frame::FrameReader;
+use crate::client::request::{self, ProduceAnswer, ProduceTemplate};
+use crate::clock::{Nanos, unix_ms};
+use crate::produce::plan::{BatchValues, Plan};
+
+/// Bytes waiting to be written beyond which no further request is built: enough for one write to be worth its
+/// call, little enough to stay in cache.
+pub const OUT_BYTES_MAX: usize = 64 << 10;
+
+/// A request without its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InFlight {
+    /// Index of the stream in the worker.
+    pub stream: usize,
+    /// Sequence of the first record.
+    pub first: u64,
+    /// Records.
+    pub count: u32,
+    /// Bytes of their values.
+    pub value_bytes: u64,
+    /// When it was built.
+    pub sent_at: Nanos,
+    correlation: i32,
+}
+
+/// The state of a connection.
+#[derive(Debug, Default)]
+pub struct Connection {
+    /// Bytes to write, and how many of them have been.
+    out: Vec<u8>,
+    written: usize,
+    /// Incoming bytes.
+    pub frames: FrameReader,
+    in_flight: VecDeque<InFlight>,
+    next_correlation: i32,
+    packed: Vec<u8>,
+    scratch: Vec<u8>,
+}
+
+impl Connection {
+    /// Whether another request may be built.
+    pub fn has_room(&self, plan: &Plan) -> bool {
+        let unanswered = plan.acks == 0 || self.in_flight.len() < plan.in_flight_max;
+        unanswered && self.out.len() - self.written < OUT_BYTES_MAX
+    }
+
+    /// Builds a request of `values` for the worker's stream `stream`.
+    ///
+    /// # Errors
+    /// What the codec says.
+    pub fn push(
+        &mut self,
+        template: &ProduceTemplate,
+        values: &BatchValues<'_>,
+        stream: usize,
+    ) -> io::Result<()> {
+        let plan = values.plan;
+        let correlation = self.next_correlation;
+        self.next_correlation = correlation.wrapping_add(1) & i32::MAX;
+        let intended = plan.intended(values.seat.stream, values.first, values.now);
+        let timestamp = unix_ms(plan.clock.to_unix(intended));
+        if plan.codec == Codec::None {
+            let bytes = batch::batch_bytes(values);
+            template.append(&mut self.out, correlation, bytes, |out| batch::append(out, values, timestamp));
+        } else {
+            self.packed.clear();
+            batch::append_compressed(&mut self.packed, &mut self.scratch, values, timestamp, plan.codec)?;
+            template.append(&mut self.out, correlation, self.packed.len(), |out| {
+                out.extend_from_slice(&self.packed)
+            });
+        }
+        let sequences = values.first..values.first + u64::from(values.count);
+        self.in_flight.push_back(InFlight {
+            stream,
+            first: values.first,
+            count: values.count,
+            value_bytes: sequences.map(|s| plan.value_bytes(values.seat.partition, s) as u64).sum(),
+            sent_at: values.now,
+            correlation,
+        });
+        Ok(())
+    }
+
+    /// Bytes to write next; empty when all are written.
+    pub fn unwritten(&self) -> &[u8] {
+        &self.out[self.written..]
+    }
+
+    /// `count` bytes have been written.
+    pub fn wrote(&mut self, count: usize) {
+        self.written += count;
+        assert!(self.written <= self.out.len());
+        if self.written == self.out.len() {
+            self.out.clear();
+            self.written = 0;
+        }
+    }
+
+    /// The next answer that has arrived, with the request it answers.
+    ///
+    /// # Errors
+    /// Bytes that are no answer, or an answer out of turn: Kafka answers in request order.
+    pub fn next_answer(&mut self, version: i16) -> io::Result<Option<(InFlight, ProduceAnswer)>> {
+        let Some(frame) = self.frames.next_frame()? else { return Ok(None) };
+        let answer = request::produce_answer(frame.clone(), version).map_err(io::Error::other)?;
+        self.frames.recycle(frame);
+        match self.in_flight.pop_front() {
+            Some(oldest) if oldest.correlation == answer.correlation => Ok(Some((oldest, answer))),
+            oldest => Err(io::Error::other(format!(
+                "answer {} out of turn, the oldest request is {:?}",
+                answer.correlation,
+                oldest.map(|request| request.correlation)
+            ))),
+        }
+    }
+
+    /// The next request of acks=0 that has left: once all bytes are written.
+    pub fn next_written(&mut self) -> Option<InFlight> {
+        if self.out.is_empty() { self.in_flight.pop_front() } else { None }
+    }
+
+    /// The connection is gone: forgets its bytes and returns the requests whose outcome nobody knows.
+    pub fn reset(&mut self) -> VecDeque<InFlight> {
+        self.out.clear();
+        self.written = 0;
+        self.frames.clear();
+        std::mem::take(&mut self.in_flight)
+    }
+}

@@ -1,0 +1,168 @@
+//! The result for machines: one JSON document per run, its schema versioned.
+//!
+//! Times are microseconds, sizes bytes. A field may be added under the same version; one that changes its
+//! meaning or goes away raises it.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::table::QUANTILES;
+use crate::ack_log::AckVerdict;
+use crate::clock::{Nanos, SECOND};
+use crate::stats::{Counts, Times};
+use crate::verify::Verdict;
+
+/// Version of [`Document`].
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// A run.
+#[derive(Debug, Serialize)]
+pub struct Document<'a> {
+    /// Always `corelane-bench`.
+    pub schema: &'static str,
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// `produce`, `consume` or `e2e`.
+    pub mode: &'a str,
+    /// The settings of the run, by flag name.
+    pub settings: BTreeMap<&'static str, serde_json::Value>,
+    /// Unix time of the start.
+    pub started_unix_ms: u64,
+    /// `true` if the exit status is 0.
+    pub ok: bool,
+    /// What was wrong, if anything.
+    pub problems: &'a [String],
+    /// The sending side.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub produce: Option<Side>,
+    /// The reading side.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub consume: Option<Side>,
+    /// What verification found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verification: Option<&'a Verdict>,
+    /// What became of acknowledged records.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acknowledgements: Option<&'a AckVerdict>,
+}
+
+/// One side of the broker over a whole run.
+#[derive(Debug, Serialize)]
+pub struct Side {
+    /// From the start to the last acknowledgement or receipt.
+    pub seconds: f64,
+    /// Acknowledged, or received.
+    pub records: u64,
+    /// Of their values.
+    pub bytes: u64,
+    /// Answered.
+    pub requests: u64,
+    /// Refused by the broker.
+    pub failed_records: u64,
+    /// Of unknown outcome.
+    pub unknown_records: u64,
+    /// Records per second.
+    pub records_per_second: f64,
+    /// Bytes per second.
+    pub bytes_per_second: f64,
+    /// Requests per second.
+    pub requests_per_second: f64,
+    /// From the intended time to the acknowledgement or receipt.
+    pub latency_us: Summary,
+    /// From send to answer.
+    pub service_us: Summary,
+    /// The generator's own.
+    pub lateness_us: Summary,
+    /// Second by second.
+    pub intervals: Vec<Interval>,
+}
+
+/// One second.
+#[derive(Debug, Serialize)]
+pub struct Interval {
+    /// Counted from the start.
+    pub second: u64,
+    /// In this second.
+    pub records: u64,
+    /// In this second.
+    pub bytes: u64,
+    /// In this second.
+    pub latency_us: Summary,
+}
+
+/// Count, mean and quantiles of one histogram; only `count` if it is empty.
+pub type Summary = BTreeMap<&'static str, f64>;
+
+fn summary(times: &Times) -> Summary {
+    let histogram = times.histogram();
+    let mut summary = Summary::from([("count", histogram.len() as f64)]);
+    if !histogram.is_empty() {
+        summary.insert("mean", histogram.mean() / 1e3);
+        summary.extend(QUANTILES.iter().map(|(name, quantile)| (*name, times.at(*quantile) as f64 / 1e3)));
+    }
+    summary
+}
+
+impl Side {
+    /// From the run's totals and its seconds.
+    pub fn new(total: &Counts, elapsed: Nanos, seconds: &BTreeMap<u64, Counts>) -> Self {
+        let elapsed = elapsed.max(1) as f64 / SECOND as f64;
+        Self {
+            seconds: elapsed,
+            records: total.records,
+            bytes: total.bytes,
+            requests: total.requests,
+            failed_records: total.failed,
+            unknown_records: total.unknown,
+            records_per_second: total.records as f64 / elapsed,
+            bytes_per_second: total.bytes as f64 / elapsed,
+            requests_per_second: total.requests as f64 / elapsed,
+            latency_us: summary(&total.latency),
+            service_us: summary(&total.service),
+            lateness_us: summary(&total.lateness),
+            intervals: seconds
+                .iter()
+                .map(|(second, counts)| Interval {
+                    second: *second,
+                    records: counts.records,
+                    bytes: counts.bytes,
+                    latency_us: summary(&counts.latency),
+                })
+                .collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_has_the_fields_that_readers_rely_on() {
+        let mut counts = Counts { records: 10, bytes: 1000, ..Counts::default() };
+        counts.latency.record(2_000_000, 10);
+        let side = Side::new(&counts, 2 * SECOND, &BTreeMap::from([(0, counts.clone())]));
+        let document = Document {
+            schema: "corelane-bench",
+            schema_version: SCHEMA_VERSION,
+            mode: "produce",
+            settings: BTreeMap::new(),
+            started_unix_ms: 1,
+            ok: true,
+            problems: &[],
+            produce: Some(side),
+            consume: None,
+            verification: None,
+            acknowledgements: None,
+        };
+        let value = serde_json::to_value(&document).expect("serializes");
+        assert_eq!(value["schema_version"], 1);
+        assert_eq!(value["produce"]["records_per_second"], 5.0);
+        let p99 = value["produce"]["latency_us"]["p99"].as_f64().expect("a number");
+        assert!((p99 / 2000.0 - 1.0).abs() < 0.01, "p99 {p99} us");
+        assert_eq!(value["produce"]["intervals"][0]["records"], 10);
+        assert_eq!(value["produce"]["service_us"]["count"], 0.0);
+        assert!(value.get("consume").is_none());
+    }
+}

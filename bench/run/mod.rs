@@ -1,0 +1,262 @@
+//! How a run is put together: ask the cluster, start the workers, report while they work, judge at the end.
+//!
+//! [`produce`] and [`consume`] make their side's workers; `e2e` starts both. [`reporter`] gathers what the
+//! workers hand over and knows when all have ended.
+
+mod consume;
+mod produce;
+mod reporter;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+
+use crate::ack_log::AckVerdict;
+use crate::args::{CommonArgs, LoadArgs, Mode};
+use crate::client::admin::Admin;
+use crate::clock::{Clock, Nanos, SECOND};
+use crate::report::json::{Document, SCHEMA_VERSION, Side};
+use crate::report::table;
+use crate::stats::{Counts, Role};
+use crate::verify::Verdict;
+use reporter::Reporter;
+
+/// How long a run with neither `--duration`, `--records` nor `--payload-file` sends.
+const DURATION_DEFAULT: Nanos = 10 * SECOND;
+
+/// Time between a run's set-up and its first intended send.
+const LEAD: Nanos = 50_000_000;
+
+/// Longest time in e2e without a further record, once all have been acknowledged.
+const E2E_SILENCE_MAX: Nanos = 10 * SECOND;
+
+/// What both sides are given.
+#[derive(Debug)]
+struct Context {
+    clock: Clock,
+    admin: Admin,
+    common: CommonArgs,
+    /// Set by SIGINT and SIGTERM, and when e2e gives up.
+    stop: Arc<AtomicBool>,
+    /// When records are sent from, and intervals counted.
+    start: Nanos,
+}
+
+/// What a run has come to.
+#[derive(Debug, Default)]
+struct Outcome {
+    problems: Vec<String>,
+    verdict: Option<Verdict>,
+    acks: Option<AckVerdict>,
+    ended: BTreeMap<Role, Nanos>,
+}
+
+/// Runs a mode to its end. `Ok(false)`: it ran, and something was wrong.
+///
+/// # Errors
+/// What kept it from running.
+pub fn run(mode: &Mode) -> Result<bool, String> {
+    let (name, common) = match mode {
+        Mode::Produce(args) => ("produce", &args.common),
+        Mode::Consume(args) => ("consume", &args.common),
+        Mode::E2e(args) => ("e2e", &args.common),
+    };
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        // The second signal ends the process at once.
+        signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop))
+            .map_err(|e| e.to_string())?;
+        signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(|e| e.to_string())?;
+    }
+    let mut context = Context {
+        clock: Clock::start(),
+        admin: Admin::new(&common.bootstrap),
+        common: common.clone(),
+        stop,
+        start: 0,
+    };
+    let started = SystemTime::now();
+    let quiet = common.is_quiet();
+    let mut outcome = Outcome::default();
+    let (settings, mut reporter);
+    match mode {
+        Mode::Produce(args) => {
+            let prepared =
+                produce::prepare(&mut context, &args.load, args.ack_log.as_deref(), args.reconnect)?;
+            settings = settings_of(common, Some(&args.load));
+            reporter = Reporter::new(quiet, common.hlog.as_deref())?;
+            let running = produce::start(&context, prepared, &mut reporter);
+            reporter.follow();
+            produce::join(running, &mut outcome);
+        }
+        Mode::Consume(args) => {
+            let prepared = consume::prepare(&mut context, args)?;
+            settings = settings_of(common, None);
+            reporter = Reporter::new(quiet, common.hlog.as_deref())?;
+            let running = consume::start(&context, prepared, &mut reporter);
+            reporter.follow();
+            consume::join(running, &mut outcome);
+        }
+        Mode::E2e(args) => {
+            let produced = produce::prepare(&mut context, &args.load, None, false)?;
+            let until = consume::until(&context, None);
+            until.enough.store(u64::MAX, Ordering::Relaxed);
+            let consumed = consume::prepare_tail(&context, &produced, until.clone())?;
+            settings = settings_of(common, Some(&args.load));
+            reporter = Reporter::new(quiet, common.hlog.as_deref())?;
+            let readers = consume::start(&context, consumed, &mut reporter);
+            let writers = produce::start(&context, produced, &mut reporter);
+            let watch = watch_e2e(&context, writers, until);
+            reporter.follow();
+            let expected = watch.join().map_err(|_| "the watching thread panicked")?;
+            outcome.problems.extend(expected.problems);
+            outcome.ended.extend(expected.ended);
+            consume::join(readers, &mut outcome);
+            judge_e2e(&reporter, &mut outcome);
+        }
+    }
+    reporter.finish()?;
+    let survives = matches!(mode, Mode::Produce(args) if args.reconnect);
+    report(name, settings, started, &context, &reporter, &outcome, survives)
+}
+
+/// Waits for the senders; tells the readers how much is to come and stops them when nothing comes any more.
+fn watch_e2e(
+    context: &Context,
+    writers: produce::Running,
+    until: crate::consume::worker::Until,
+) -> std::thread::JoinHandle<Outcome> {
+    let (clock, stop) = (context.clock, Arc::clone(&context.stop));
+    std::thread::spawn(move || {
+        let acknowledged = Arc::clone(&writers.acknowledged);
+        let mut outcome = Outcome::default();
+        produce::join(writers, &mut outcome);
+        until.enough.store(acknowledged.load(Ordering::Relaxed), Ordering::Relaxed);
+        let (mut last, mut since) = (until.received.load(Ordering::Relaxed), clock.now());
+        while last < until.enough.load(Ordering::Relaxed) {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            let received = until.received.load(Ordering::Relaxed);
+            if received != last {
+                (last, since) = (received, clock.now());
+            } else if clock.now() - since > E2E_SILENCE_MAX {
+                stop.store(true, Ordering::Relaxed);
+                break;
+            }
+        }
+        outcome
+    })
+}
+
+/// In e2e, everything acknowledged has to arrive.
+fn judge_e2e(reporter: &Reporter, outcome: &mut Outcome) {
+    let records = |role| reporter.total(role).map_or(0, |counts| counts.records);
+    let (sent, received) = (records(Role::Produce), records(Role::Consume));
+    if received < sent {
+        outcome.problems.push(format!("{} acknowledged records did not arrive", sent - received));
+    }
+}
+
+fn report(
+    mode: &str,
+    settings: BTreeMap<&'static str, Value>,
+    started: SystemTime,
+    context: &Context,
+    reporter: &Reporter,
+    outcome: &Outcome,
+    survives: bool,
+) -> Result<bool, String> {
+    let common = &context.common;
+    let quiet = common.is_quiet();
+    let mut problems = outcome.problems.clone();
+    let side = |role: Role| {
+        let total = reporter.total(role)?;
+        let ended = outcome.ended.get(&role).copied().unwrap_or_default();
+        Some((total, ended.saturating_sub(context.start).max(1)))
+    };
+    for role in [Role::Produce, Role::Consume] {
+        let Some((total, elapsed)) = side(role) else { continue };
+        problems.extend(problems_of(role, total, survives));
+        if !quiet {
+            print!("{}", table::summary(role, total, elapsed));
+        }
+    }
+    if let Some(verdict) = &outcome.verdict {
+        if !quiet {
+            print!("{}", table::verification(verdict));
+        }
+        if !verdict.is_clean() {
+            problems.push("verification found violations".into());
+        }
+    }
+    if let Some(acks) = &outcome.acks {
+        if !quiet {
+            print!("{}", table::acknowledgements(acks));
+        }
+        if !acks.is_clean() {
+            problems.push("acknowledged records were not kept".into());
+        }
+    }
+    problems.iter().for_each(|problem| eprintln!("error: {problem}"));
+    if let Some(path) = &common.json {
+        let document = Document {
+            schema: "corelane-bench",
+            schema_version: SCHEMA_VERSION,
+            mode,
+            settings,
+            started_unix_ms: started.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64),
+            ok: problems.is_empty(),
+            problems: &problems,
+            produce: side(Role::Produce).map(|(t, e)| Side::new(t, e, reporter.seconds(Role::Produce))),
+            consume: side(Role::Consume).map(|(t, e)| Side::new(t, e, reporter.seconds(Role::Consume))),
+            verification: outcome.verdict.as_ref(),
+            acknowledgements: outcome.acks.as_ref(),
+        };
+        let text = serde_json::to_string_pretty(&document).map_err(|e| e.to_string())?;
+        if quiet {
+            println!("{text}");
+        } else {
+            std::fs::write(path, text + "\n").map_err(|e| format!("{}: {e}", path.display()))?;
+        }
+    }
+    Ok(problems.is_empty())
+}
+
+/// `survives`: records of unknown outcome are expected, since lost connections are.
+fn problems_of(role: Role, total: &Counts, survives: bool) -> Vec<String> {
+    let mut problems = Vec::new();
+    if role == Role::Produce && total.failed > 0 {
+        problems.push(format!("{} records were refused", total.failed));
+    }
+    if role == Role::Produce && total.unknown > 0 && !survives {
+        problems.push(format!("{} records are of unknown outcome", total.unknown));
+    }
+    problems
+}
+
+fn settings_of(common: &CommonArgs, load: Option<&LoadArgs>) -> BTreeMap<&'static str, Value> {
+    let mut settings = BTreeMap::from([
+        ("bootstrap", json!(common.bootstrap)),
+        ("topic", json!(common.topic)),
+        ("connections", json!(common.connections)),
+        ("threads", json!(common.threads)),
+        ("duration", json!(common.duration.map(|d| d.as_secs_f64()))),
+        ("records", json!(common.records)),
+        ("payload-file", json!(common.payload_file)),
+    ]);
+    if let Some(load) = load {
+        settings.extend([
+            ("partitions", json!(load.partitions)),
+            ("rate", json!(load.rate)),
+            ("record-size", json!(load.record_size)),
+            ("batch-size", json!(load.batch_size)),
+            ("linger-ms", json!(load.linger_ms)),
+            ("acks", json!(load.acks)),
+            ("compression", json!(format!("{:?}", load.compression).to_lowercase())),
+            ("in-flight", json!(load.in_flight)),
+        ]);
+    }
+    settings
+}

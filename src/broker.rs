@@ -1,0 +1,409 @@
+//! Puts the rooms together: one core per shard, control beside them, an orderly start and end.
+//!
+//! The start, in order: checks and the lock on the data directory; metadata; each core recovers its
+//! logs into a new generation of journals; the new generation becomes the valid one; each core opens
+//! what is new, and serves. A signal ends it: cores finish what is in flight, flush, write the clean
+//! marker.
+
+use std::{
+    collections::HashSet,
+    io,
+    net::{SocketAddr, TcpListener},
+    rc::Rc,
+    sync::{
+        Arc, Mutex,
+        mpsc::{Receiver, Sender, channel},
+    },
+    time::Duration,
+};
+
+use futures_lite::FutureExt;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
+
+use crate::{
+    config::{Settings, ShardSettings},
+    control::{Applied, Control, ControlError, ControlReply, NodeSettings, ReplyTo, ShardLink},
+    handlers::Handlers,
+    io::{
+        clock::Clock,
+        cores::{Core, CoreClock, Queue, run_once, spawn},
+        direct::DirectDisk,
+        disk::Disk,
+        doorbell::Doorbell,
+        mailbox::{MailReceiver, MailSender, mailbox},
+        net::{self, Listener},
+        ring::{Ring, RingOptions},
+    },
+    log::{Generation, OpenError, Store, StoreOptions, current_generation, move_orphans, publish_generation},
+    metrics::{ShardMetrics, Snapshot},
+    model::{Broker, ClusterView, ShardId, TopicPartition},
+    server,
+    shard::{
+        CONTROL_REQUESTS_MAX, ControlSender, Shard, ShardParts, log_settings,
+        router::{Letter, Router, Ticket},
+    },
+    startup::{Prepared, StartError, prepare},
+};
+
+/// Bytes of one receive buffer; a larger request is received into memory of its own.
+const RECEIVE_BUFFER_BYTES: usize = 16 << 10;
+/// Partitions that one node takes. Each costs memory also when it is idle.
+pub const PARTITIONS_MAX: usize = 100_000;
+
+/// Why the broker did not start, or ended badly.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokerError {
+    /// A check before the start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The cluster's metadata cannot be read.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The logs cannot be opened.
+    #[error("{0}")]
+    Open(String),
+    /// A thread, a ring or a socket was refused.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// A core has ended on its own.
+    #[error("core {0} has ended unexpectedly")]
+    CoreEnded(usize),
+    /// What was acknowledged is safe; the next start recovers the rest.
+    #[error("the end was not clean: {0}")]
+    Unclean(String),
+}
+
+impl From<OpenError> for BrokerError {
+    fn from(error: OpenError) -> Self {
+        Self::Open(error.to_string())
+    }
+}
+
+/// What a core says to the main thread.
+enum Report {
+    Recovered,
+    Serving,
+    Ended,
+    Failed(String),
+}
+
+/// Control's way to one core. Only the control thread uses it; the lock is for the type.
+#[derive(Clone)]
+struct Link(Arc<Mutex<MailSender<Letter>>>);
+
+impl Link {
+    fn send(&self, mut letter: Letter) {
+        loop {
+            let sent = self.0.lock().map(|mut sender| sender.send(letter));
+            match sent {
+                Ok(Ok(())) => return,
+                Ok(Err(back)) => letter = back,
+                Err(_) => return, // a thread has panicked with it: the process is ending
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+impl ShardLink for Link {
+    fn publish(&self, view: Arc<ClusterView>, applied: Applied) {
+        self.send(Letter::View { view, applied });
+    }
+}
+
+/// Everything a core is given; moves to its thread.
+struct CoreParts {
+    id: ShardId,
+    settings: Arc<Settings>,
+    doorbell: Arc<Doorbell>,
+    senders: Vec<Option<MailSender<Letter>>>,
+    incoming: Vec<MailReceiver<Letter>>,
+    from_control: Link,
+    control: ControlSender,
+    view: Arc<ClusterView>,
+    former: Generation,
+    listener: TcpListener,
+    metrics: Arc<ShardMetrics>,
+    reports: Sender<(usize, Report)>,
+}
+
+/// Runs the broker until a signal ends it. `ready` is called once, with the address, when it serves.
+///
+/// # Errors
+/// See [`BrokerError`].
+pub fn run(settings: Settings, ready: impl FnOnce(SocketAddr)) -> Result<(), BrokerError> {
+    let Prepared { lock: _lock, address, .. } = prepare(&settings)?;
+    let settings = Arc::new(settings);
+    let shards = settings.shards.len();
+    let control = Control::open(&settings.data_dir, shards as u16, node_settings(&settings, address))?;
+    let view = control.view();
+    let first_cpu = settings.shards[0].core;
+    let former = former_generation(first_cpu, &settings, &view)?;
+
+    let (control_sender, control_requests) = mpsc::channel(CONTROL_REQUESTS_MAX);
+    let (reports, reported) = channel();
+    let (cores, links, metrics) =
+        start_cores(&settings, address, &view, former, &control_sender, &reports)?;
+    drop((control_sender, reports));
+    let stop = |cores: Vec<Core>| {
+        links.iter().for_each(|link| link.send(Letter::Stop));
+        cores.into_iter().try_for_each(Core::join)
+    };
+    if let Err(error) = wait_for_all(&reported, shards) {
+        let _ = stop(cores);
+        return Err(error);
+    }
+    let next = Generation { number: former.number + 1, shards: shards as u32 };
+    let data = settings.data_dir.clone();
+    run_once(first_cpu, move |disk| async move { publish_generation(&*disk, &data, next).await })??;
+    links.iter().for_each(|link| link.send(Letter::Serve));
+    if let Err(error) = wait_for_all(&reported, shards) {
+        let _ = stop(cores);
+        return Err(error);
+    }
+    ready(address);
+    let boxed = links.iter().map(|link| Box::new(link.clone()) as Box<dyn ShardLink>).collect();
+    let ended_badly = run_control(control, control_requests, boxed, &reported)?;
+    stop(cores)?;
+    log_metrics(&metrics, "counted");
+    match ended_badly.or_else(|| reported.try_iter().find_map(failure)) {
+        Some(why) => Err(BrokerError::Unclean(why)),
+        None => Ok(()),
+    }
+}
+
+fn failure((core, report): (usize, Report)) -> Option<String> {
+    match report {
+        Report::Failed(why) => Some(format!("shard {core}: {why}")),
+        Report::Recovered | Report::Serving | Report::Ended => None,
+    }
+}
+
+fn node_settings(settings: &Settings, address: SocketAddr) -> NodeSettings {
+    let advertised = &settings.advertised;
+    let port = if advertised.port == 0 { address.port() } else { advertised.port };
+    NodeSettings {
+        broker: Broker { id: settings.broker_id, host: advertised.host.clone(), port },
+        num_partitions: settings.num_partitions,
+        default_replication_factor: settings.default_replication_factor,
+        partitions_max: PARTITIONS_MAX,
+        topic_defaults: settings.topic_texts(),
+    }
+}
+
+/// What the data directory holds, with directories of partitions that nobody knows set aside.
+fn former_generation(cpu: usize, settings: &Settings, view: &ClusterView) -> Result<Generation, BrokerError> {
+    let data = settings.data_dir.clone();
+    let known: HashSet<_> = partitions_of(view).map(|(id, _)| id).collect();
+    let found = run_once(cpu, move |disk| async move {
+        let former = current_generation(&*disk, &data).await?;
+        for orphan in move_orphans(&*disk, &data, &known).await? {
+            tracing::warn!(directory = %orphan.display(), "nobody knows this partition; it was moved to orphaned/");
+        }
+        Ok::<_, OpenError>(former)
+    })?;
+    Ok(found?)
+}
+
+fn partitions_of(view: &ClusterView) -> impl Iterator<Item = (TopicPartition, ShardId)> + '_ {
+    view.topics().flat_map(|topic| {
+        let id = topic.id;
+        topic.partitions.iter().map(move |placed| {
+            (TopicPartition { topic: id, partition: placed.index }, placed.shard)
+        })
+    })
+}
+
+type Started = (Vec<Core>, Vec<Link>, Vec<Arc<ShardMetrics>>);
+
+fn start_cores(
+    settings: &Arc<Settings>,
+    address: SocketAddr,
+    view: &Arc<ClusterView>,
+    former: Generation,
+    control: &ControlSender,
+    reports: &Sender<(usize, Report)>,
+) -> Result<Started, BrokerError> {
+    let shards = settings.shards.len();
+    let doorbells = (0..shards).map(|_| Doorbell::new().map(Arc::new)).collect::<io::Result<Vec<_>>>()?;
+    let mut senders: Vec<Vec<Option<MailSender<Letter>>>> = (0..shards).map(|_| Vec::new()).collect();
+    let mut incoming: Vec<Vec<MailReceiver<Letter>>> = (0..shards).map(|_| Vec::new()).collect();
+    let mut links = Vec::with_capacity(shards);
+    for (to, doorbell) in doorbells.iter().enumerate() {
+        for (from, senders) in senders.iter_mut().enumerate() {
+            let pair = (from != to).then(|| mailbox(doorbell.clone()));
+            let (sender, receiver) = pair.unzip();
+            senders.push(sender);
+            incoming[to].extend(receiver);
+        }
+        let (sender, receiver) = mailbox(doorbell.clone());
+        links.push(Link(Arc::new(Mutex::new(sender))));
+        incoming[to].push(receiver);
+    }
+    let mut cores = Vec::with_capacity(shards);
+    let mut metrics = Vec::with_capacity(shards);
+    for (index, (senders, incoming)) in senders.into_iter().zip(incoming).enumerate() {
+        let counted = Arc::new(ShardMetrics::default());
+        metrics.push(counted.clone());
+        let parts = CoreParts {
+            id: ShardId(index as u16),
+            settings: settings.clone(),
+            doorbell: doorbells[index].clone(),
+            senders,
+            incoming,
+            from_control: links[index].clone(),
+            control: control.clone(),
+            view: view.clone(),
+            former,
+            listener: net::listen(address)?,
+            metrics: counted,
+            reports: reports.clone(),
+        };
+        let name = format!("shard-{index}");
+        cores.push(Core::start(settings.shards[index].core, &name, move || run_core(parts))?);
+    }
+    Ok((cores, links, metrics))
+}
+
+/// Waits until every core has said that it has come as far.
+fn wait_for_all(reported: &Receiver<(usize, Report)>, shards: usize) -> Result<(), BrokerError> {
+    for _ in 0..shards {
+        match reported.recv() {
+            Ok((_, Report::Recovered | Report::Serving)) => {}
+            Ok((_, Report::Failed(why))) => return Err(BrokerError::Open(why)),
+            Ok((core, Report::Ended)) => return Err(BrokerError::CoreEnded(core)),
+            Err(_) => return Err(BrokerError::CoreEnded(0)),
+        }
+    }
+    Ok(())
+}
+
+/// Serves control until a signal comes. `Some`: a core has failed instead.
+fn run_control(
+    control: Control,
+    requests: mpsc::Receiver<(crate::control::ControlRequest, ReplyTo)>,
+    shards: Vec<Box<dyn ShardLink>>,
+    reported: &Receiver<(usize, Report)>,
+) -> Result<Option<String>, BrokerError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let serving = tokio::task::LocalSet::new();
+        let _control = serving.spawn_local(control.run(requests, shards));
+        let terminated = async {
+            terminate.recv().await;
+            "SIGTERM"
+        };
+        let interrupted = async {
+            interrupt.recv().await;
+            "SIGINT"
+        };
+        let signal = serving.run_until(terminated.or(interrupted)).await;
+        tracing::info!("{signal}: finishing what is in flight");
+        Ok(reported.try_iter().find_map(failure))
+    })
+}
+
+fn log_metrics(metrics: &[Arc<ShardMetrics>], what: &str) {
+    let mut sum = Snapshot::default();
+    metrics.iter().for_each(|shard| sum += &shard.snapshot());
+    let name = |key: i16| crate::wire::api::find(key).map_or_else(|| key.to_string(), |api| api.name.to_owned());
+    tracing::info!("{what}: {}", sum.line(name));
+}
+
+/// The life of one core.
+async fn run_core(parts: CoreParts) {
+    let (index, reports) = (parts.id.index(), parts.reports.clone());
+    let report = match serve_core(parts).await {
+        Ok(()) => Report::Ended,
+        Err(why) => Report::Failed(why),
+    };
+    // The main thread may have stopped listening: it is ending then.
+    let _ = reports.send((index, report));
+}
+
+async fn serve_core(parts: CoreParts) -> Result<(), String> {
+    let index = parts.id.index();
+    let own = &parts.settings.shards[index];
+    let ring = Ring::new(&ring_options(own), parts.doorbell).map_err(|error| format!("io_uring: {error}"))?;
+    let disk: Rc<dyn Disk> = Rc::new(DirectDisk::new(ring.clone()));
+    let clock: Rc<dyn Clock> = Rc::new(CoreClock::new());
+    let router = Router::new(parts.id, parts.senders, parts.incoming);
+
+    // The driver must run before anything is read; letters are taken once there is a shard.
+    let shard_of_driver: Rc<std::cell::OnceCell<Rc<Shard>>> = Rc::default();
+    let shard_cell = shard_of_driver.clone();
+    spawn(Queue::Foreground, ring.clone().drive(move || shard_cell.get().map_or(0, Shard::take_letters)));
+
+    let owned = parts.view.topics().flat_map(|topic| {
+        let settings = log_settings(&topic.settings);
+        let here = topic.partitions.iter().filter(|placed| placed.shard == parts.id);
+        here.map(move |placed| (TopicPartition { topic: topic.id, partition: placed.index }, settings))
+    });
+    let owned = owned.collect();
+    let options = store_options(&parts.settings, parts.id, parts.former)?;
+    let opened = Store::open(disk, clock.clone(), options, parts.former, owned).await;
+    let (store, recovered) = opened.map_err(|error| error.to_string())?;
+    let from_control = parts.from_control;
+    let shard = Shard::new(ShardParts {
+        id: parts.id,
+        settings: parts.settings.clone(),
+        clock,
+        store: store.clone(),
+        recovered,
+        router,
+        view: parts.view.clone(),
+        metrics: parts.metrics,
+        control: parts.control,
+        make_reply_to: Box::new(move |ticket: Ticket| {
+            let link = from_control.clone();
+            Box::new(move |reply: ControlReply| link.send(Letter::Control { ticket, reply })) as ReplyTo
+        }),
+    });
+    assert!(shard_of_driver.set(shard.clone()).is_ok(), "one shard per core");
+    let _ = parts.reports.send((index, Report::Recovered));
+
+    if !shard.told_to_serve().await {
+        return Ok(()); // another core could not start
+    }
+    store.adopt(parts.former).await.map_err(|error| error.to_string())?;
+    spawn(Queue::Foreground, store.clone().run_commits());
+    spawn(Queue::Foreground, store.clone().run_flushes());
+    spawn(Queue::Housekeeping, store.clone().run_settling());
+    spawn(Queue::Housekeeping, store.clone().run_checkpoints());
+    shard.open_first_view().await?;
+    let _ = parts.reports.send((index, Report::Serving));
+
+    server::serve(Handlers::new(shard.clone()), Listener::new(ring, parts.listener)).await;
+    store.close(true).await.map_err(|error| error.to_string())
+}
+
+fn ring_options(own: &ShardSettings) -> RingOptions {
+    RingOptions {
+        entries: own.ring_entries,
+        receive_buffers: own.receive_buffers,
+        receive_buffer_bytes: RECEIVE_BUFFER_BYTES,
+        spin_max: Duration::from_micros(own.spin_us),
+    }
+}
+
+fn store_options(settings: &Settings, id: ShardId, former: Generation) -> Result<StoreOptions, String> {
+    let own = &settings.shards[id.index()];
+    let mut journal_id = [0; 8];
+    getrandom::fill(&mut journal_id).map_err(|error| format!("no random bytes from the kernel: {error}"))?;
+    let next = Generation { number: former.number + 1, shards: settings.shards.len() as u32 };
+    let data = settings.data_dir.clone();
+    let mut options = StoreOptions::new(data, u32::from(id.0), next, u64::from_ne_bytes(journal_id));
+    options.journal_file_bytes = own.journal_file_bytes;
+    options.journal_files_max = own.journal_files_max as u32;
+    options.flush_interval = Duration::from_millis(own.flush_interval_ms);
+    options.checkpoint_interval = Duration::from_millis(own.checkpoint_interval_ms);
+    options.unsettled_bytes_max = own.unsettled_bytes_max as u64;
+    options.tail_cache_bytes_max = own.tail_cache_bytes_max;
+    options.open_files_max = own.open_files_max;
+    Ok(options)
+}

@@ -1,0 +1,95 @@
+//! Every setting once: text from a file or the command line to plain, checked values.
+//!
+//! The room reads a file and knows what is sound; it does not know how a setting is used, nor which cores the
+//! machine has (that is passed in). Read it in this order: [`table`] (one row per setting), [`value`]
+//! (quantities with units, endpoints, cores), `file` (TOML to assignments), `load` (assignments over
+//! defaults, then what must fit together), `broker` (settings as Kafka's tools
+//! read them), [`topic`] (the topic-level keys), `error`.
+
+mod broker;
+mod error;
+mod file;
+mod load;
+pub mod table;
+pub mod topic;
+mod value;
+
+use std::path::PathBuf;
+
+use crate::model::{BrokerId, TopicSettings};
+
+pub use broker::BrokerSetting;
+pub use error::{ConfigError, Place};
+pub use file::Assignment;
+pub use load::{Effective, load};
+pub use value::{CoreChoice, Endpoint, Unit};
+
+/// Most shards that one broker runs.
+pub const SHARDS_MAX: usize = 256;
+
+/// What the broker runs with. Names and meanings stand in [`table::TABLE`].
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `node.id`
+    pub broker_id: BrokerId,
+    /// `log.dir`
+    pub data_dir: PathBuf,
+    /// `allow.tmpfs`
+    pub allow_tmpfs: bool,
+    /// `cores`: ids of the cores that get a shard, each once; as many as [`Settings::shards`], in their order.
+    pub cores: Vec<usize>,
+    /// `metrics.log.interval.ms`
+    pub metrics_log_interval_ms: u64,
+    /// `listeners`
+    pub listen: Endpoint,
+    /// `advertised.listeners`; port 0 stands for the port that `listen` got.
+    pub advertised: Endpoint,
+    /// `max.connections`, on all shards together.
+    pub connections_max: usize,
+    /// `connections.max.idle.ms`
+    pub connections_max_idle_ms: u64,
+    /// `connection.in.flight.max`: requests of one connection.
+    pub in_flight_max: usize,
+    /// `socket.request.max.bytes`, without the four bytes of the length.
+    pub socket_request_max_bytes: usize,
+    /// `auto.create.topics.enable`
+    pub auto_create_topics_enable: bool,
+    /// `num.partitions`
+    pub num_partitions: i32,
+    /// `default.replication.factor`
+    pub default_replication_factor: i16,
+    /// Settings of a topic without overrides.
+    pub topic_defaults: TopicSettings,
+    /// One for each of `cores`, in the same order.
+    pub shards: Vec<ShardSettings>,
+    pub(crate) effective: Vec<Effective>,
+}
+
+/// What one shard runs with: `[shards]`, and over it the `[[shard]]` of its core.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShardSettings {
+    /// Id of the core it is pinned to.
+    pub core: usize,
+    /// `memory.bytes`: budget for requests, tails and caches.
+    pub memory_bytes: usize,
+    /// `unsettled.bytes.max`: journalled, not yet in segments.
+    pub unsettled_bytes_max: usize,
+    /// `tail.cache.bytes.max`: settled, still in memory.
+    pub tail_cache_bytes_max: usize,
+    /// `journal.file.bytes`: whole blocks of 4096.
+    pub journal_file_bytes: u64,
+    /// `journal.files.max`: at least 2.
+    pub journal_files_max: usize,
+    /// `flush.interval.ms`
+    pub flush_interval_ms: u64,
+    /// `checkpoint.interval.ms`
+    pub checkpoint_interval_ms: u64,
+    /// `open.files.max`
+    pub open_files_max: usize,
+    /// `ring.entries`: a power of two.
+    pub ring_entries: u32,
+    /// `receive.buffers`: a power of two.
+    pub receive_buffers: u16,
+    /// `spin.us`: 0 sleeps at once.
+    pub spin_us: u64,
+}

@@ -1,0 +1,253 @@
+//! Every setting of the broker, once: name, unit, range, default, meaning, and the field it fills.
+//!
+//! Names are Kafka's where Kafka has the setting; the rest are ours. What starts with `shards.` holds for
+//! every shard and may be overridden for one core.
+
+use std::{ops::RangeInclusive, path::PathBuf};
+
+use super::{
+    Settings, ShardSettings,
+    value::{CoreChoice, Endpoint, Unit},
+};
+use crate::model::{CleanupPolicy, CompressionType, TimestampType};
+
+/// Settings while their values arrive, one row at a time.
+#[derive(Debug, Clone)]
+pub(super) struct Draft {
+    pub(super) settings: Settings,
+    pub(super) shard: ShardSettings,
+    pub(super) cores: CoreChoice,
+    pub(super) advertised: Option<Endpoint>,
+}
+
+/// One setting.
+#[derive(Debug)]
+pub struct Row {
+    /// Kafka's name, or a dotted one of ours.
+    pub name: &'static str,
+    /// Value if none is given, as text.
+    pub default: &'static str,
+    /// Whether it can change while the broker runs.
+    pub live: bool,
+    /// One sentence for people.
+    pub about: &'static str,
+    pub(super) kind: Kind,
+}
+
+/// What values a setting takes, and where they go.
+#[derive(Debug)]
+pub(super) enum Kind {
+    Number { unit: Unit, range: RangeInclusive<i64>, set: fn(&mut Draft, i64) },
+    PowerOfTwo { range: RangeInclusive<i64>, set: fn(&mut Draft, i64) },
+    Flag { set: fn(&mut Draft, bool) },
+    Text { set: fn(&mut Draft, &str) -> Result<(), String> },
+}
+
+impl Row {
+    /// Sets the value that `text` means. Returns it as it is best shown.
+    ///
+    /// # Errors
+    /// What would have been a sound value; nothing is set.
+    pub(super) fn set(&self, draft: &mut Draft, text: &str) -> Result<String, String> {
+        match &self.kind {
+            Kind::Number { unit, range, set } => match unit.parse(text) {
+                Some(number) if range.contains(&number) => {
+                    set(draft, number);
+                    Ok(unit.format(number))
+                }
+                _ => {
+                    let (least, most) = (unit.format(*range.start()), unit.format(*range.end()));
+                    Err(format!("{} from {least} to {most}", kind_of_number(*unit)))
+                }
+            },
+            Kind::PowerOfTwo { range, set } => match text.parse::<i64>() {
+                Ok(number) if range.contains(&number) && number & (number - 1) == 0 => {
+                    set(draft, number);
+                    Ok(number.to_string())
+                }
+                _ => Err(format!("a power of two from {} to {}", range.start(), range.end())),
+            },
+            Kind::Flag { set } => {
+                let flag = text.parse().map_err(|_| "true or false".to_owned())?;
+                set(draft, flag);
+                Ok(text.to_owned())
+            }
+            Kind::Text { set } => set(draft, text).map(|()| text.to_owned()),
+        }
+    }
+
+    /// Whether the shown form of a value stands in a file without quotes.
+    pub(super) fn is_bare(&self, shown: &str) -> bool {
+        !matches!(self.kind, Kind::Text { .. })
+            && (shown.parse::<i64>().is_ok() || shown.parse::<bool>().is_ok())
+    }
+}
+
+const fn kind_of_number(unit: Unit) -> &'static str {
+    match unit {
+        Unit::Count => "a number",
+        Unit::Bytes => "a size such as 64MiB,",
+        Unit::Milliseconds => "a time such as 50ms or 7d,",
+        Unit::Microseconds => "a time such as 50us,",
+    }
+}
+
+type Range = RangeInclusive<i64>;
+
+const fn row(name: &'static str, default: &'static str, kind: Kind, about: &'static str) -> Row {
+    Row { name, default, live: false, about, kind }
+}
+
+const fn number(unit: Unit, range: Range, set: fn(&mut Draft, i64)) -> Kind {
+    Kind::Number { unit, range, set }
+}
+
+const fn text(set: fn(&mut Draft, &str) -> Result<(), String>) -> Kind {
+    Kind::Text { set }
+}
+
+/// Casts below are exact: the range of their row says so.
+const I32_MAX: i64 = i32::MAX as i64;
+const KIB: i64 = 1 << 10;
+const MIB: i64 = 1 << 20;
+const GIB: i64 = 1 << 30;
+const DAY_MS: i64 = 24 * 3_600_000;
+
+use Unit::{Bytes, Count, Microseconds, Milliseconds};
+
+/// The table. `corelane serve --check` prints it with the values in force.
+#[rustfmt::skip]
+pub static TABLE: &[Row] = &[
+    // The node.
+    row("node.id", "1", number(Count, 0..=I32_MAX, |d, n| d.settings.broker_id = n as i32),
+        "Number of this broker in its cluster."),
+    row("log.dir", "./corelane-data", text(|d, t| non_empty(t).map(|t| d.settings.data_dir = PathBuf::from(t))),
+        "Data directory; created if it is not there, used by one broker at a time."),
+    row("allow.tmpfs", "false", Kind::Flag { set: |d, flag| d.settings.allow_tmpfs = flag },
+        "Accept a data directory in memory, where nothing survives a reboot."),
+    row("cores", "all", text(|d, t| t.parse().map(|cores| d.cores = cores)),
+        "Cores that get a shard: all, a number of them, or a list of ids such as 0,2 or 0-3."),
+    row("metrics.log.interval.ms", "1min", number(Milliseconds, 1_000..=DAY_MS, |d, n| d.settings.metrics_log_interval_ms = n as u64),
+        "How often the counters are logged, at level debug."),
+
+    // Connections.
+    row("listeners", "127.0.0.1:9092", text(|d, t| t.parse().map(|endpoint| d.settings.listen = endpoint)),
+        "Where clients connect: HOST:PORT; port 0 takes a free one."),
+    row("advertised.listeners", "", text(|d, t| advertised(t).map(|endpoint| d.advertised = endpoint)),
+        "What clients are told to connect to; empty: the same as listeners."),
+    row("max.connections", "12288", number(Count, 1..=1_000_000, |d, n| d.settings.connections_max = n as usize),
+        "Connections open at once on the whole broker; one more is closed at once."),
+    row("connections.max.idle.ms", "10min", number(Milliseconds, 1_000..=365 * DAY_MS, |d, n| d.settings.connections_max_idle_ms = n as u64),
+        "A connection without a request for this long is closed."),
+    row("connection.in.flight.max", "64", number(Count, 1..=65_536, |d, n| d.settings.in_flight_max = n as usize),
+        "Requests of one connection in work at once; further ones stay in its socket."),
+    row("socket.request.max.bytes", "100MiB", number(Bytes, 64 * KIB..=I32_MAX, |d, n| d.settings.socket_request_max_bytes = n as usize),
+        "Largest request; a longer one closes its connection."),
+
+    // Topics, as they are created.
+    row("auto.create.topics.enable", "true", Kind::Flag { set: |d, flag| d.settings.auto_create_topics_enable = flag },
+        "Create a topic when a client asks for it."),
+    row("num.partitions", "1", number(Count, 1..=100_000, |d, n| d.settings.num_partitions = n as i32),
+        "Partitions of a topic whose creator does not say."),
+    row("default.replication.factor", "1", number(Count, 1..=1, |d, n| d.settings.default_replication_factor = n as i16),
+        "Replicas of a topic whose creator does not say."),
+
+    // Topics, unless they override it.
+    row("log.cleanup.policy", "delete", text(|d, t| cleanup_policy(t).map(|policy| d.settings.topic_defaults.cleanup_policy = policy)),
+        "What happens to old data: delete, compact, or both."),
+    row("compression.type", "producer", text(|d, t| compression_type(t).map(|codec| d.settings.topic_defaults.compression_type = codec)),
+        "Codec of stored batches: producer (as sent), uncompressed, gzip, snappy, lz4 or zstd."),
+    row("message.max.bytes", "1048588", number(Bytes, 0..=I32_MAX, |d, n| d.settings.topic_defaults.max_message_bytes = n as usize),
+        "Largest record batch, as it is stored."),
+    row("log.message.timestamp.type", "CreateTime", text(|d, t| timestamp_type(t).map(|kind| d.settings.topic_defaults.timestamp_type = kind)),
+        "Whose clock a record's timestamp is of: CreateTime or LogAppendTime."),
+    row("log.message.timestamp.before.max.ms", "9223372036854775807", number(Milliseconds, 0..=i64::MAX, |d, n| d.settings.topic_defaults.timestamp_before_max_ms = n),
+        "How far a record's timestamp may lie in the past."),
+    row("log.message.timestamp.after.max.ms", "1h", number(Milliseconds, 0..=i64::MAX, |d, n| d.settings.topic_defaults.timestamp_after_max_ms = n),
+        "How far a record's timestamp may lie in the future."),
+    row("log.segment.bytes", "1GiB", number(Bytes, MIB..=I32_MAX, |d, n| d.settings.topic_defaults.segment_bytes = n as u64),
+        "A segment is rolled before it grows past this."),
+    row("log.roll.ms", "7d", number(Milliseconds, 1..=i64::MAX, |d, n| d.settings.topic_defaults.segment_ms = n),
+        "A segment is rolled once its first record is older than this."),
+    row("log.retention.ms", "7d", number(Milliseconds, -1..=i64::MAX, |d, n| d.settings.topic_defaults.retention_ms = n),
+        "Records older than this may be deleted; -1: never."),
+    row("log.retention.bytes", "-1", number(Bytes, -1..=i64::MAX, |d, n| d.settings.topic_defaults.retention_bytes = n),
+        "Old records of a partition larger than this may be deleted; -1: never."),
+    row("write.caching", "false", Kind::Flag { set: |d, flag| d.settings.topic_defaults.write_caching = flag },
+        "Answer acks=all once written, before it is flushed: a power loss may then lose it."),
+
+    // Every shard, unless a [[shard]] overrides it.
+    row("shards.memory.bytes", "512MiB", number(Bytes, 32 * MIB..=1 << 44, |d, n| d.shard.memory_bytes = n as usize),
+        "Memory for requests, tails and caches of one core."),
+    row("shards.unsettled.bytes.max", "64MiB", number(Bytes, MIB..=1 << 40, |d, n| d.shard.unsettled_bytes_max = n as usize),
+        "Bytes in the journal that have not reached their segments."),
+    row("shards.tail.cache.bytes.max", "128MiB", number(Bytes, MIB..=1 << 44, |d, n| d.shard.tail_cache_bytes_max = n as usize),
+        "Settled bytes kept in memory for consumers that follow the end."),
+    row("shards.journal.file.bytes", "64MiB", number(Bytes, 4 * MIB..=4 * GIB, |d, n| d.shard.journal_file_bytes = n as u64),
+        "Size of one file of the journal, a multiple of 4096."),
+    row("shards.journal.files.max", "4", number(Count, 2..=1_024, |d, n| d.shard.journal_files_max = n as usize),
+        "Files in the ring of the journal."),
+    row("shards.flush.interval.ms", "50ms", number(Milliseconds, 1..=50, |d, n| d.shard.flush_interval_ms = n as u64),
+        "Written bytes are flushed at the latest after this, or once they are 1 MiB."),
+    row("shards.checkpoint.interval.ms", "5s", number(Milliseconds, 100..=3_600_000, |d, n| d.shard.checkpoint_interval_ms = n as u64),
+        "How often the state that shortens recovery is saved."),
+    row("shards.open.files.max", "2048", number(Count, 16..=1_000_000, |d, n| d.shard.open_files_max = n as usize),
+        "Segment files of one core open at once."),
+    row("shards.ring.entries", "1024", Kind::PowerOfTwo { range: 64..=32_768, set: |d, n| d.shard.ring_entries = n as u32 },
+        "Operations that one submission of the core's I/O ring holds."),
+    row("shards.receive.buffers", "1024", Kind::PowerOfTwo { range: 16..=32_768, set: |d, n| d.shard.receive_buffers = n as u16 },
+        "Buffers that arriving requests of one core share."),
+    row("shards.spin.us", "50us", number(Microseconds, 0..=10_000, |d, n| d.shard.spin_us = n as u64),
+        "How long an idle core looks for work before it sleeps; 0 where cores are shared."),
+];
+
+fn non_empty(text: &str) -> Result<&str, String> {
+    if text.is_empty() { Err("a path".to_owned()) } else { Ok(text) }
+}
+
+fn advertised(text: &str) -> Result<Option<Endpoint>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let endpoint: Endpoint = text.parse()?;
+    if endpoint.is_wildcard() {
+        return Err(format!("a host that clients can reach, which {} is not", endpoint.host));
+    }
+    Ok(Some(endpoint))
+}
+
+fn cleanup_policy(text: &str) -> Result<CleanupPolicy, String> {
+    let mut policy = CleanupPolicy { delete: false, compact: false };
+    for part in text.split(',').filter(|part| !part.is_empty()) {
+        match part.trim() {
+            "delete" => policy.delete = true,
+            "compact" => policy.compact = true,
+            _ => return Err("delete, compact, or compact,delete".to_owned()),
+        }
+    }
+    if policy.delete || policy.compact {
+        Ok(policy)
+    } else {
+        Err("delete, compact, or compact,delete".to_owned())
+    }
+}
+
+fn compression_type(text: &str) -> Result<CompressionType, String> {
+    Ok(match text {
+        "producer" => CompressionType::Producer,
+        "uncompressed" => CompressionType::Uncompressed,
+        "gzip" => CompressionType::Gzip,
+        "snappy" => CompressionType::Snappy,
+        "lz4" => CompressionType::Lz4,
+        "zstd" => CompressionType::Zstd,
+        _ => return Err("producer, uncompressed, gzip, snappy, lz4 or zstd".to_owned()),
+    })
+}
+
+fn timestamp_type(text: &str) -> Result<TimestampType, String> {
+    match text {
+        "CreateTime" => Ok(TimestampType::CreateTime),
+        "LogAppendTime" => Ok(TimestampType::LogAppendTime),
+        _ => Err("CreateTime or LogAppendTime".to_owned()),
+    }
+}

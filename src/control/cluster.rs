@@ -1,0 +1,228 @@
+//! The cluster as a plain state machine: commands in, the next [`ClusterView`] out.
+//!
+//! No disk, no clock, no randomness: the same commands give the same view. Judging requests is
+//! `requests.rs`, choosing shards is `placement.rs`; both read this state and change nothing.
+
+use std::sync::Arc;
+
+use super::{
+    command::{Command, Id, Name, Placement},
+    placement::{self, Move},
+};
+use crate::{
+    config::topic::{self, TopicDefaults},
+    model::{Broker, ClusterView, LeaderEpoch, PartitionIndex, PartitionView, ShardId, TopicId, TopicView},
+};
+
+/// Producer ids handed to a shard at a time. Source: Kafka, `ProducerIdsBlock.PRODUCER_ID_BLOCK_SIZE`.
+pub const PRODUCER_ID_BLOCK: i64 = 1000;
+
+/// What the node brings along: nothing of it is in the metadata log.
+#[derive(Debug, Clone)]
+pub struct NodeSettings {
+    /// This node as clients are told of it.
+    pub broker: Broker,
+    /// `num.partitions`: for topics that do not say.
+    pub num_partitions: i32,
+    /// `default.replication.factor`: for topics that do not say.
+    pub default_replication_factor: i16,
+    /// `partitions.max`: most partitions this node may hold.
+    pub partitions_max: usize,
+    /// What the broker's configuration gives to topic-level keys.
+    pub topic_defaults: TopicDefaults,
+}
+
+/// A command that does not fit the commands before it: they are not of one log.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyError {
+    /// It speaks of a topic that is not there.
+    #[error("a command for topic {0}, which does not exist")]
+    UnknownTopic(TopicId),
+    /// It creates a topic whose name or id is taken.
+    #[error("topic {0:?} is created twice")]
+    CreatedTwice(Name),
+    /// It speaks of a partition that the topic does not have.
+    #[error("a command for partition {1} of topic {0}, which does not exist")]
+    UnknownPartition(TopicId, i32),
+    /// Producer ids would be handed out again.
+    #[error("producer ids from {0} on were already reserved")]
+    ProducerIdsRepeat(i64),
+}
+
+/// All that control decides about.
+#[derive(Debug, Clone)]
+pub struct Cluster {
+    node: NodeSettings,
+    view: ClusterView,
+    shards: u16,
+    partitions: usize,
+    next_producer_id: i64,
+}
+
+impl Cluster {
+    /// The cluster before its first command.
+    #[must_use]
+    pub fn new(node: NodeSettings) -> Self {
+        let mut view = ClusterView::default();
+        view.controller = node.broker.id;
+        view.brokers.push(node.broker.clone());
+        Self { node, view, shards: 0, partitions: 0, next_producer_id: 0 }
+    }
+
+    /// Does what the command says.
+    ///
+    /// # Errors
+    /// [`ApplyError`]; the state is then as it was.
+    pub fn apply(&mut self, command: &Command) -> Result<(), ApplyError> {
+        match command {
+            Command::ClusterCreated { cluster_id } => self.view.cluster_id.clone_from(cluster_id),
+            Command::ShardsCounted { shards } => self.shards = *shards,
+            Command::TopicCreated { name, id, internal, partitions, overrides } => {
+                let taken =
+                    self.view.topic(name.0.as_str()).is_some() || self.view.topic_by_id(id.0).is_some();
+                if taken {
+                    return Err(ApplyError::CreatedTwice(name.clone()));
+                }
+                self.partitions += partitions.len();
+                let settings = topic::settings(overrides, &self.node.topic_defaults);
+                self.view.insert_topic(TopicView {
+                    name: name.0.clone(),
+                    id: id.0,
+                    internal: *internal,
+                    partitions: self.partition_views(0, partitions),
+                    overrides: overrides.clone(),
+                    settings: Arc::new(settings),
+                });
+            }
+            Command::PartitionsAdded { topic, partitions } => {
+                let mut topic = self.topic(*topic)?;
+                let views = self.partition_views(topic.partitions.len(), partitions);
+                topic.partitions.extend(views);
+                self.partitions += partitions.len();
+                self.view.insert_topic(topic);
+            }
+            Command::PartitionPlaced { topic, partition, shard } => {
+                let mut topic = self.topic(*topic)?;
+                let place = usize::try_from(*partition).ok();
+                let Some(view) = place.and_then(|index| topic.partitions.get_mut(index)) else {
+                    return Err(ApplyError::UnknownPartition(topic.id, *partition));
+                };
+                view.shard = ShardId(*shard);
+                self.view.insert_topic(topic);
+            }
+            Command::TopicDeleted { topic } => {
+                let topic = self.topic(*topic)?;
+                self.partitions -= topic.partitions.len();
+                self.view.remove_topic(topic.name.as_str());
+            }
+            Command::ProducerIdsReserved { next } => {
+                if *next < self.next_producer_id {
+                    return Err(ApplyError::ProducerIdsRepeat(*next));
+                }
+                self.next_producer_id = *next;
+            }
+        }
+        self.view.epoch += 1;
+        Ok(())
+    }
+
+    fn topic(&self, id: Id) -> Result<TopicView, ApplyError> {
+        let topic = self.view.topic_by_id(id.0).ok_or(ApplyError::UnknownTopic(id.0))?;
+        Ok(TopicView::clone(topic))
+    }
+
+    fn partition_views(&self, first: usize, placements: &[Placement]) -> Vec<PartitionView> {
+        let broker = self.node.broker.id;
+        let view = |(index, placement): (usize, &Placement)| PartitionView {
+            index: PartitionIndex::new(index as i32),
+            leader: broker,
+            leader_epoch: LeaderEpoch::new(placement.leader_epoch),
+            shard: ShardId(placement.shard),
+            replicas: vec![broker],
+            in_sync: vec![broker],
+        };
+        (first..).zip(placements).map(view).collect()
+    }
+
+    /// The next block of producer ids, as a command and the first of them.
+    #[must_use]
+    pub fn plan_producer_ids(&self) -> (Command, i64) {
+        let first = self.next_producer_id;
+        (Command::ProducerIdsReserved { next: first + PRODUCER_ID_BLOCK }, first)
+    }
+
+    /// What it takes to run with this many shards: nothing if it is what ran before.
+    #[must_use]
+    pub fn plan_shards(&self, shards: u16) -> Vec<Command> {
+        if shards == self.shards {
+            return Vec::new();
+        }
+        let placed = |Move { topic, partition, shard }: Move| Command::PartitionPlaced {
+            topic: Id(topic),
+            partition,
+            shard: shard.0,
+        };
+        let mut commands: Vec<_> = placement::rebalance(&self.view, shards).into_iter().map(placed).collect();
+        commands.push(Command::ShardsCounted { shards });
+        commands
+    }
+
+    /// The shortest log that leads here: one record per topic.
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<Vec<Command>> {
+        let cluster_id = self.view.cluster_id.clone();
+        let mut records = vec![vec![
+            Command::ClusterCreated { cluster_id },
+            Command::ShardsCounted { shards: self.shards },
+            Command::ProducerIdsReserved { next: self.next_producer_id },
+        ]];
+        let placement = |partition: &PartitionView| Placement {
+            shard: partition.shard.0,
+            leader_epoch: partition.leader_epoch.get(),
+        };
+        records.extend(self.view.topics().map(|topic| {
+            vec![Command::TopicCreated {
+                name: Name(topic.name.clone()),
+                id: Id(topic.id),
+                internal: topic.internal,
+                partitions: topic.partitions.iter().map(placement).collect(),
+                overrides: topic.overrides.clone(),
+            }]
+        }));
+        records
+    }
+
+    /// The cluster as clients and shards see it.
+    #[must_use]
+    pub fn view(&self) -> &ClusterView {
+        &self.view
+    }
+
+    /// How many shards the node runs with.
+    #[must_use]
+    pub fn shards(&self) -> u16 {
+        self.shards
+    }
+
+    /// How many partitions there are, over all topics.
+    #[must_use]
+    pub fn partitions(&self) -> usize {
+        self.partitions
+    }
+
+    pub(super) fn num_partitions(&self) -> i32 {
+        self.node.num_partitions
+    }
+
+    pub(super) fn default_replication_factor(&self) -> i16 {
+        self.node.default_replication_factor
+    }
+
+    pub(super) fn partitions_max(&self) -> usize {
+        self.node.partitions_max
+    }
+
+    pub(super) fn topic_defaults(&self) -> &TopicDefaults {
+        &self.node.topic_defaults
+    }
+}

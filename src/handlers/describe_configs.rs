@@ -1,0 +1,195 @@
+//! DescribeConfigs (32), versions 1 to 4: settings of topics and of this broker.
+//!
+//! Every key there is gets an entry, whether somebody set it or not: Schema Registry, Connect and
+//! Streams refuse to run when one they look for is missing.
+//!
+//! Source: Kafka 4.1, `ConfigHelper`, `ConfigResource.Type`, `DescribeConfigsResponse.ConfigSource`.
+
+use super::{Context, text};
+use crate::{
+    config::{
+        BrokerSetting,
+        topic::{TABLE, TopicDefaults, TopicKey},
+    },
+    model::{ErrorCode, TopicName, TopicView},
+    wire::messages::{
+        DescribeConfigsRequest, DescribeConfigsResponse, StrBytes,
+        describe_configs_request::DescribeConfigsResource,
+        describe_configs_response::{
+            DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
+        },
+    },
+};
+
+const RESOURCE_TOPIC: i8 = 2;
+const RESOURCE_BROKER: i8 = 4;
+/// First version with types and documentation.
+const DOCUMENTED: i16 = 3;
+
+/// Where a value comes from, as Kafka numbers it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(i8)]
+pub enum ConfigSource {
+    /// Set on the topic.
+    Topic = 1,
+    /// Given by the broker's file or flags.
+    StaticBroker = 4,
+    /// Nobody set it.
+    Default = 5,
+}
+
+/// One topic-level key with its value for one topic.
+pub struct TopicEntry<'a> {
+    /// The key.
+    pub key: &'static TopicKey,
+    /// Its value in force.
+    pub value: &'a str,
+    /// Where that comes from.
+    pub source: ConfigSource,
+    /// The same from every place that has one, the one in force first.
+    synonyms: Vec<(&'static str, &'a str, ConfigSource)>,
+}
+
+/// Every topic-level key as it stands for that topic.
+pub fn topic_entries<'a>(
+    topic: &'a TopicView,
+    defaults: &'a TopicDefaults,
+) -> impl Iterator<Item = TopicEntry<'a>> {
+    TABLE.iter().map(|key| {
+        let own = topic.overrides.get(key.name).map(|value| (key.name, value.as_str()));
+        let broker_key = key.broker_key.unwrap_or(key.name);
+        let broker = defaults.get(key.name).map(|value| (broker_key, value));
+        let with = |source| move |(name, value): (&'static str, &'a str)| (name, value, source);
+        let synonyms: Vec<_> = own
+            .map(with(ConfigSource::Topic))
+            .into_iter()
+            .chain(broker.map(with(ConfigSource::StaticBroker)))
+            .chain([(broker_key, key.default, ConfigSource::Default)])
+            .collect();
+        let (_, value, source) = synonyms[0];
+        TopicEntry { key, value, source, synonyms }
+    })
+}
+
+/// Describes resources, each with its own result.
+pub async fn handle(
+    request: DescribeConfigsRequest,
+    version: i16,
+    context: &Context<'_>,
+) -> DescribeConfigsResponse {
+    let shown = Shown {
+        synonyms: request.include_synonyms,
+        documentation: request.include_documentation && version >= DOCUMENTED,
+    };
+    let describe = |resource: DescribeConfigsResource| {
+        let mut result = DescribeConfigsResult::default();
+        match entries(&resource, shown, context) {
+            Ok(configs) => {
+                result.error_message = None;
+                result.configs = configs;
+            }
+            Err((code, message)) => {
+                result.error_code = code.number();
+                result.error_message = Some(message);
+            }
+        }
+        result.resource_type = resource.resource_type;
+        result.resource_name = resource.resource_name;
+        result
+    };
+    let mut response = DescribeConfigsResponse::default();
+    response.results = request.resources.into_iter().map(describe).collect();
+    response
+}
+
+#[derive(Clone, Copy)]
+struct Shown {
+    synonyms: bool,
+    documentation: bool,
+}
+
+type Entries = Result<Vec<DescribeConfigsResourceResult>, (ErrorCode, StrBytes)>;
+
+fn entries(resource: &DescribeConfigsResource, shown: Shown, context: &Context<'_>) -> Entries {
+    let name = resource.resource_name.as_str();
+    let keys = resource.configuration_keys.as_deref().unwrap_or_default();
+    // No key named means every key, as in Kafka.
+    let asked = |name: &str| keys.is_empty() || keys.iter().any(|key| key.as_str() == name);
+    match resource.resource_type {
+        RESOURCE_TOPIC => {
+            TopicName::new(name).map_err(|error| (ErrorCode::InvalidTopicException, text(error)))?;
+            let topic = context.view.topic(name).ok_or_else(|| {
+                (ErrorCode::UnknownTopicOrPartition, text(format!("Topic {name} does not exist.")))
+            })?;
+            let entries = topic_entries(topic, &context.settings.topic_defaults);
+            let asked = entries.filter(|entry| asked(entry.key.name));
+            Ok(asked.map(|entry| topic_entry(entry, shown)).collect())
+        }
+        RESOURCE_BROKER => {
+            check_broker(name, context)?;
+            // The empty name stands for dynamic defaults of all brokers: there are none.
+            let settings = context.settings.broker.iter().filter(|_| !name.is_empty());
+            let asked = settings.filter(|setting| asked(setting.name));
+            Ok(asked.map(|setting| broker_entry(setting, shown)).collect())
+        }
+        other => {
+            let message = format!("Unsupported resource type: {other}");
+            Err((ErrorCode::InvalidRequest, text(message)))
+        }
+    }
+}
+
+fn check_broker(name: &str, context: &Context<'_>) -> Result<(), (ErrorCode, StrBytes)> {
+    let refuse = |message: String| Err((ErrorCode::InvalidRequest, text(message)));
+    if name.is_empty() {
+        return Ok(());
+    }
+    let Ok(id) = name.parse::<i32>() else {
+        return refuse(format!("Broker id must be an integer, but it is: {name}"));
+    };
+    if !context.view.brokers.iter().any(|broker| broker.id == id) {
+        let known = context.view.controller;
+        return refuse(format!(
+            "Unexpected broker id, expected {known} or empty string, but received {name}"
+        ));
+    }
+    Ok(())
+}
+
+fn topic_entry(entry: TopicEntry<'_>, shown: Shown) -> DescribeConfigsResourceResult {
+    let mut result = DescribeConfigsResourceResult::default();
+    result.name = text(entry.key.name);
+    result.value = Some(text(entry.value));
+    result.config_source = entry.source as i8;
+    result.config_type = entry.key.kind as i8;
+    result.documentation = shown.documentation.then(|| text(entry.key.documentation));
+    if shown.synonyms {
+        result.synonyms = entry.synonyms.into_iter().map(synonym).collect();
+    }
+    result
+}
+
+fn broker_entry(setting: &BrokerSetting, shown: Shown) -> DescribeConfigsResourceResult {
+    let given = (setting.name, setting.value.as_str(), ConfigSource::StaticBroker);
+    let default = (setting.name, setting.default.as_str(), ConfigSource::Default);
+    let synonyms = if setting.given { vec![given, default] } else { vec![default] };
+    let mut result = DescribeConfigsResourceResult::default();
+    result.name = text(setting.name);
+    result.value = Some(text(&setting.value));
+    result.read_only = setting.read_only;
+    result.config_source = synonyms[0].2 as i8;
+    result.config_type = setting.kind as i8;
+    result.documentation = shown.documentation.then(|| text(setting.documentation));
+    if shown.synonyms {
+        result.synonyms = synonyms.into_iter().map(synonym).collect();
+    }
+    result
+}
+
+fn synonym((name, value, source): (&str, &str, ConfigSource)) -> DescribeConfigsSynonym {
+    let mut synonym = DescribeConfigsSynonym::default();
+    synonym.name = text(name);
+    synonym.value = Some(text(value));
+    synonym.source = source as i8;
+    synonym
+}

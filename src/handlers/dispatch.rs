@@ -1,0 +1,199 @@
+//! From a frame to what will become its response: one plain match from API key to handler.
+
+use std::{future::Future, net::SocketAddr, pin::Pin, rc::Rc, sync::Arc};
+
+use bytes::Bytes;
+
+use super::{
+    Context, ControlClient, HandlerSettings, ProducerIds, api_versions, create_partitions, create_topics,
+    delete_topics, describe_cluster, describe_configs, fetch, init_producer_id, list_offsets, metadata,
+    offset_for_leader_epoch, produce,
+};
+use crate::{
+    control::{ControlFailure, ControlReply, ControlRequest},
+    log::LogError,
+    model::{ErrorCode, PartitionIndex, PartitionView, ShardId, TopicView},
+    shard::Shard,
+    wire::{
+        api::{self, Api, ApiKey},
+        codec::WireError,
+        header::parse_request_header,
+        messages::{KafkaResponse, decode_body, encode_response},
+    },
+};
+
+/// What will become a response: the pieces of its frame, none if the client wants no answer. Polled
+/// when the responses before it are out.
+pub type Response = Pin<Box<dyn Future<Output = Result<Vec<Bytes>, Close>>>>;
+
+/// Why a connection is closed instead of an answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Close {
+    /// The request cannot be read, so its answer could not be trusted either.
+    #[error("malformed request: {0}")]
+    Malformed(#[from] WireError),
+    /// No such API, or not in this version; Kafka closes as well.
+    #[error("API key {api_key} version {version} is not served")]
+    Unsupported {
+        /// The API's number.
+        api_key: i16,
+        /// The version asked for.
+        version: i16,
+    },
+    /// A produce that wants no answer failed: closing is the only way to tell.
+    #[error("produce with acks=0 failed: {0:?}")]
+    ProduceUnanswered(ErrorCode),
+}
+
+/// What a handler has to know of its request's header.
+#[derive(Debug, Clone, Copy)]
+pub struct Head {
+    /// The API's row.
+    pub api: &'static Api,
+    /// The version of request and response.
+    pub version: i16,
+    /// Names the request in its response.
+    pub correlation_id: i32,
+}
+
+/// The handlers of one core: its shard, and what they keep between requests.
+pub struct Handlers {
+    shard: Rc<Shard>,
+    settings: HandlerSettings,
+    producer_ids: ProducerIds,
+}
+
+impl ControlClient for Shard {
+    fn call(&self, request: ControlRequest) -> Pin<Box<dyn Future<Output = ControlReply> + '_>> {
+        Box::pin(async move {
+            let stopped = ControlReply::Failed(ControlFailure::Unavailable);
+            self.ask_control(request).await.unwrap_or(stopped)
+        })
+    }
+}
+
+impl Handlers {
+    /// Handlers that ask `shard` for work.
+    #[must_use]
+    pub fn new(shard: Rc<Shard>) -> Rc<Self> {
+        let settings = HandlerSettings::new(shard.settings());
+        Rc::new(Self { shard, settings, producer_ids: ProducerIds::default() })
+    }
+
+    /// The core's shard.
+    #[must_use]
+    pub fn shard(&self) -> &Rc<Shard> {
+        &self.shard
+    }
+
+    /// Takes one frame, without its length.
+    ///
+    /// A produce is handed over within this call, in the order of the connection's requests;
+    /// everything else happens when its response is due.
+    ///
+    /// # Errors
+    /// [`Close`]: nothing of the request was done.
+    pub fn dispatch(self: &Rc<Self>, peer: Option<SocketAddr>, frame: Bytes) -> Result<Response, Close> {
+        let (header, body_at) = parse_request_header(&frame)?;
+        let (api_key, version) = (header.api_key, header.api_version);
+        let unsupported = Close::Unsupported { api_key, version };
+        let Some(api) = api::find(api_key) else { return Err(unsupported) };
+        let head = Head { api, version, correlation_id: header.correlation_id };
+        self.shard.metrics().count_request(api_key);
+        if !api.serves(version) {
+            if api_key != ApiKey::API_VERSIONS {
+                return Err(unsupported);
+            }
+            tracing::debug!(?peer, version, "ApiVersions answered in version 0");
+            let head = Head { version: 0, ..head };
+            let answer = frame_of(head, &api_versions::unsupported_version());
+            return Ok(Box::pin(async move { answer }));
+        }
+        let body = frame.slice(body_at..);
+        match api_key {
+            ApiKey::PRODUCE => produce::handle(&self.shard, head, &body),
+            ApiKey::FETCH => Ok(fetch::handle(&self.shard, head, body)),
+            _ => {
+                let handlers = self.clone();
+                Ok(Box::pin(async move { handlers.answer(head, body).await }))
+            }
+        }
+    }
+
+    async fn answer(&self, head: Head, body: Bytes) -> Result<Vec<Bytes>, Close> {
+        let (shard, version) = (&self.shard, head.version);
+        let context = Context {
+            view: shard.view(),
+            settings: &self.settings,
+            control: &**shard,
+            producer_ids: &self.producer_ids,
+        };
+        macro_rules! cold {
+            ($handler:ident) => {
+                frame_of(head, &$handler::handle(decode_body(body, version)?, version, &context).await)
+            };
+        }
+        match head.api.key {
+            ApiKey::LIST_OFFSETS => frame_of(head, &list_offsets::handle(shard, head, body).await?),
+            ApiKey::OFFSET_FOR_LEADER_EPOCH => {
+                frame_of(head, &offset_for_leader_epoch::handle(shard, head, body).await?)
+            }
+            ApiKey::API_VERSIONS => cold!(api_versions),
+            ApiKey::METADATA => cold!(metadata),
+            ApiKey::CREATE_TOPICS => cold!(create_topics),
+            ApiKey::DELETE_TOPICS => cold!(delete_topics),
+            ApiKey::CREATE_PARTITIONS => cold!(create_partitions),
+            ApiKey::DESCRIBE_CONFIGS => cold!(describe_configs),
+            ApiKey::INIT_PRODUCER_ID => cold!(init_producer_id),
+            ApiKey::DESCRIBE_CLUSTER => cold!(describe_cluster),
+            api_key => Err(Close::Unsupported { api_key, version }),
+        }
+    }
+}
+
+fn frame_of<M: KafkaResponse>(head: Head, message: &M) -> Result<Vec<Bytes>, Close> {
+    Ok(vec![encode_response(head.api, head.version, head.correlation_id, message)?])
+}
+
+/// Groups questions by the core that owns their partition, each with its place in the response.
+pub(super) fn by_owner<Q, P>(questions: Vec<(ShardId, Q, P)>) -> Vec<(ShardId, Vec<Q>, Vec<P>)> {
+    let mut groups: Vec<(ShardId, Vec<Q>, Vec<P>)> = Vec::new();
+    for (owner, question, place) in questions {
+        if let Some((_, questions, places)) = groups.iter_mut().find(|(other, ..)| *other == owner) {
+            questions.push(question);
+            places.push(place);
+        } else {
+            groups.push((owner, vec![question], vec![place]));
+        }
+    }
+    groups
+}
+
+/// The partition, if this broker leads it.
+pub(super) fn leader_here<'a>(
+    shard: &Shard,
+    topic: Option<&'a Arc<TopicView>>,
+    index: PartitionIndex,
+) -> Result<(&'a TopicView, &'a PartitionView), ErrorCode> {
+    let topic = topic.ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let placed = topic.partition(index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    if placed.leader != shard.settings().broker_id {
+        return Err(ErrorCode::NotLeaderOrFollower);
+    }
+    Ok((topic, placed))
+}
+
+/// What a client is told of a log that fails.
+pub(super) fn log_error_code(error: &LogError) -> ErrorCode {
+    match error {
+        LogError::UnknownLog => ErrorCode::UnknownTopicOrPartition,
+        LogError::TooLarge { .. } => ErrorCode::MessageTooLarge,
+        LogError::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+        LogError::Failed { .. }
+        | LogError::DiskFull
+        | LogError::Closing
+        | LogError::Quarantined { .. }
+        | LogError::Damaged { .. }
+        | LogError::Io { .. } => ErrorCode::KafkaStorageError,
+    }
+}

@@ -1,0 +1,198 @@
+//! Fetch: reads whole batches, waits for enough of them, sends them as they lie.
+
+use std::{rc::Rc, time::Duration};
+
+use bytes::Bytes;
+
+use crate::{
+    metrics::Counter,
+    model::{ClusterView, ErrorCode, LeaderEpoch, Offset, PartitionIndex, ShardId, TopicId, TopicPartition, TopicView},
+    partition::{ReadError, ReadOutcome},
+    shard::{
+        Shard,
+        work::{PartitionRead, ReadWork},
+    },
+    wire::fetch::{
+        FetchPartition, FetchPartitionResponse, FetchRequest, FetchResponse, FetchTopicResponse,
+    },
+};
+
+use super::dispatch::{Close, Head, Response, log_error_code};
+
+/// First version that names topics by their ids. Source: KIP-516.
+const FIRST_WITH_TOPIC_IDS: i16 = 13;
+/// Most bytes of one response (`fetch.max.bytes`); its first batch is always whole.
+const FETCH_BYTES_MAX: usize = 55 << 20;
+/// Isolation level "read committed".
+const READ_COMMITTED: i8 = 1;
+
+/// Topic and partition, as places in the request.
+type Place = (usize, usize);
+
+struct Topic {
+    name: String,
+    id: TopicId,
+    partitions: Vec<FetchPartitionResponse>,
+}
+
+/// What is read by one core.
+struct Group {
+    owner: ShardId,
+    reads: Vec<PartitionRead>,
+    places: Vec<Place>,
+}
+
+/// Answers one fetch. All of it happens when the response is due: fetches of a connection run in turn.
+pub fn handle(shard: &Rc<Shard>, head: Head, body: Bytes) -> Response {
+    let shard = shard.clone();
+    Box::pin(async move { fetch(&shard, head, &body).await })
+}
+
+async fn fetch(shard: &Rc<Shard>, head: Head, body: &Bytes) -> Result<Vec<Bytes>, Close> {
+    let request = FetchRequest::parse(body, head.version)?;
+    if request.session_id != 0 {
+        // We keep no sessions and have never given out an id; the client begins again with a full fetch.
+        let error = ErrorCode::FetchSessionIdNotFound;
+        return Ok(respond(head, error, Vec::new()));
+    }
+    let view = shard.view();
+    let (mut topics, groups) = plan(shard, &view, &request, head.version);
+    let bytes_max = usize::try_from(request.max_bytes).unwrap_or(0).min(FETCH_BYTES_MAX);
+    let bytes_min = usize::try_from(request.min_bytes).unwrap_or(0).min(bytes_max);
+    let wait_max = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
+    let refused = topics.iter().flat_map(|topic| &topic.partitions).any(|answer| answer.error != ErrorCode::None);
+    let (until_bytes, wait_max) = if refused { (0, Duration::ZERO) } else { (bytes_min, wait_max) };
+    let (works, places): (Vec<_>, Vec<_>) = groups
+        .into_iter()
+        .map(|group| ((group.owner, group.reads), group.places))
+        .unzip();
+    let results = shard.read(works, ReadWork { reads: Vec::new(), bytes_max, until_bytes, wait_max }).await;
+    let committed = request.isolation_level == READ_COMMITTED;
+    let mut left = bytes_max;
+    let mut found = false;
+    for (results, places) in results.into_iter().zip(places) {
+        for (result, (topic, partition)) in results.into_iter().zip(places) {
+            let answer = &mut topics[topic].partitions[partition];
+            let result = result.map(|mut outcome| {
+                // Several cores may together have read more than was asked for; the rest comes next time.
+                let bytes = outcome.bytes();
+                if bytes > left && found {
+                    outcome.records.clear();
+                } else {
+                    left = left.saturating_sub(bytes);
+                    found |= bytes > 0;
+                }
+                outcome
+            });
+            fill(answer, result, committed);
+            if answer.error != ErrorCode::None {
+                shard.metrics().count(Counter::Errors);
+            }
+        }
+    }
+    Ok(respond(head, ErrorCode::None, topics))
+}
+
+fn respond(head: Head, error: ErrorCode, topics: Vec<Topic>) -> Vec<Bytes> {
+    let mut topics = topics;
+    let topics = topics
+        .iter_mut()
+        .map(|topic| FetchTopicResponse {
+            name: &topic.name,
+            topic_id: topic.id,
+            partitions: std::mem::take(&mut topic.partitions),
+        })
+        .collect();
+    let response = FetchResponse { throttle_ms: 0, error, session_id: 0, topics, node_endpoints: Vec::new() };
+    response.into_frame(head.correlation_id, head.version)
+}
+
+/// Which core reads what, in the client's order; and an answer for what cannot be read at all.
+fn plan(
+    shard: &Shard,
+    view: &ClusterView,
+    request: &FetchRequest<'_>,
+    version: i16,
+) -> (Vec<Topic>, Vec<Group>) {
+    let mut groups: Vec<Group> = Vec::new();
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for topic in &request.topics {
+        let by_id = version >= FIRST_WITH_TOPIC_IDS;
+        let known = if by_id { view.topic_by_id(topic.topic_id) } else { view.topic(topic.name.unwrap_or_default()) };
+        let unknown = if by_id { ErrorCode::UnknownTopicId } else { ErrorCode::UnknownTopicOrPartition };
+        let mut answers = Vec::with_capacity(topic.partitions.len());
+        for wanted in &topic.partitions {
+            let owner = match known {
+                Some(known) => owner_of(shard, known, wanted),
+                None => Err(unknown),
+            };
+            let error = match owner {
+                Ok((owner, partition)) => {
+                    let place = (topics.len(), answers.len());
+                    add(&mut groups, owner, read_of(partition, wanted), place);
+                    ErrorCode::None
+                }
+                Err(error) => error,
+            };
+            answers.push(FetchPartitionResponse::refused(wanted.index, error));
+        }
+        let name = topic.name.unwrap_or_default().to_owned();
+        topics.push(Topic { name, id: topic.topic_id, partitions: answers });
+    }
+    (topics, groups)
+}
+
+fn owner_of(
+    shard: &Shard,
+    topic: &TopicView,
+    wanted: &FetchPartition,
+) -> Result<(ShardId, TopicPartition), ErrorCode> {
+    let placed =
+        topic.partition(PartitionIndex::new(wanted.index)).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    if placed.leader != shard.settings().broker_id {
+        return Err(ErrorCode::NotLeaderOrFollower);
+    }
+    Ok((placed.shard, TopicPartition { topic: topic.id, partition: placed.index }))
+}
+
+fn read_of(partition: TopicPartition, wanted: &FetchPartition) -> PartitionRead {
+    PartitionRead {
+        partition,
+        from: Offset::new(wanted.fetch_offset),
+        bytes_max: usize::try_from(wanted.partition_max_bytes).unwrap_or(0),
+        leader_epoch: (wanted.current_leader_epoch >= 0).then(|| LeaderEpoch::new(wanted.current_leader_epoch)),
+    }
+}
+
+fn add(groups: &mut Vec<Group>, owner: ShardId, read: PartitionRead, place: Place) {
+    if let Some(group) = groups.iter_mut().find(|group| group.owner == owner) {
+        group.reads.push(read);
+        group.places.push(place);
+    } else {
+        groups.push(Group { owner, reads: vec![read], places: vec![place] });
+    }
+}
+
+fn fill(answer: &mut FetchPartitionResponse, result: Result<ReadOutcome, ReadError>, committed: bool) {
+    match result {
+        Ok(outcome) => {
+            answer.high_watermark = outcome.offsets.high_watermark.get();
+            answer.last_stable_offset = outcome.offsets.last_stable_offset.get();
+            answer.log_start_offset = outcome.offsets.log_start_offset.get();
+            answer.aborted_transactions = committed.then(Vec::new);
+            answer.records = outcome.records;
+        }
+        Err(error) => answer.error = read_error_code(&error),
+    }
+}
+
+/// What a client is told of a read that failed.
+pub(super) fn read_error_code(error: &ReadError) -> ErrorCode {
+    match error {
+        ReadError::NotLeader => ErrorCode::NotLeaderOrFollower,
+        ReadError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+        ReadError::FencedLeaderEpoch { .. } => ErrorCode::FencedLeaderEpoch,
+        ReadError::UnknownLeaderEpoch { .. } => ErrorCode::UnknownLeaderEpoch,
+        ReadError::Log(error) => log_error_code(error),
+    }
+}

@@ -1,0 +1,161 @@
+//! One file per API: from a request to its response. The only room that chooses error codes.
+//!
+//! Read [`dispatch`] first: from a frame to the handler of its API. Then the two hot ones, [`produce`]
+//! and [`fetch`], which ask the shard for work, and any of the others.
+//!
+//! A cold handler knows no socket and no frame. What it needs beyond the request is in [`Context`]:
+//! the cluster as of now, settings, and a way to `control`. Fields that a version does not have
+//! are left at their defaults, so that a response encodes in every version of its API.
+
+pub mod api_versions;
+pub mod create_partitions;
+pub mod create_topics;
+pub mod delete_topics;
+pub mod describe_cluster;
+pub mod describe_configs;
+pub mod dispatch;
+pub mod fetch;
+pub mod init_producer_id;
+pub mod list_offsets;
+pub mod metadata;
+pub mod offset_for_leader_epoch;
+mod producer_ids;
+pub mod produce;
+
+use std::{pin::Pin, sync::Arc};
+
+pub use self::{
+    dispatch::{Close, Handlers, Response},
+    producer_ids::ProducerIds,
+};
+use crate::{
+    config::{BrokerSetting, Settings, topic::TopicDefaults},
+    control::{ControlFailure, ControlReply, ControlRequest, TopicError},
+    model::{ClusterView, ErrorCode, TopicId},
+    wire::messages::{StrBytes, Uuid},
+};
+
+/// "Not asked for" in fields of authorized operations. Source: Kafka, the message schemas.
+const OPERATIONS_NOT_ASKED: i32 = i32::MIN;
+
+/// The way to control: a bounded queue that the shard's mailbox leads to.
+pub trait ControlClient {
+    /// Hands the request over and waits for the reply.
+    ///
+    /// A full queue or a control that has stopped answers [`ControlFailure::Unavailable`].
+    fn call(&self, request: ControlRequest) -> Pin<Box<dyn Future<Output = ControlReply> + '_>>;
+}
+
+/// Settings that handlers answer by or tell of.
+#[derive(Debug, Clone)]
+pub struct HandlerSettings {
+    /// `auto.create.topics.enable`
+    pub auto_create_topics: bool,
+    /// What the broker's configuration gives to topic-level keys.
+    pub topic_defaults: TopicDefaults,
+    /// The broker's own settings, for DescribeConfigs.
+    pub broker: Vec<BrokerSetting>,
+}
+
+impl HandlerSettings {
+    /// What of the broker's settings handlers need.
+    #[must_use]
+    pub fn new(settings: &Settings) -> Self {
+        Self {
+            auto_create_topics: settings.auto_create_topics_enable,
+            topic_defaults: settings.topic_texts(),
+            broker: settings.broker_settings(),
+        }
+    }
+}
+
+/// What a handler needs beyond its request.
+pub struct Context<'a> {
+    /// The cluster as of the request's arrival.
+    pub view: Arc<ClusterView>,
+    /// Settings of the broker.
+    pub settings: &'a HandlerSettings,
+    /// The way to control.
+    pub control: &'a dyn ControlClient,
+    /// Producer ids this shard may hand out.
+    pub producer_ids: &'a ProducerIds,
+}
+
+/// Kafka's code for one refused item.
+///
+/// Source: Kafka 4.1, `ControllerApis`, `ReplicationControlManager`.
+fn code_of(error: &TopicError) -> ErrorCode {
+    match error {
+        // Kafka has no code for "the broker's own"; an append to such a topic is answered so too.
+        TopicError::InvalidName(_) | TopicError::Collision { .. } | TopicError::Internal(_) => {
+            ErrorCode::InvalidTopicException
+        }
+        TopicError::ReservedName(_)
+        | TopicError::DuplicateName
+        | TopicError::DuplicateId
+        | TopicError::AssignmentAndCount(_) => ErrorCode::InvalidRequest,
+        TopicError::AlreadyExists(_) => ErrorCode::TopicAlreadyExists,
+        TopicError::UnknownName => ErrorCode::UnknownTopicOrPartition,
+        TopicError::UnknownId => ErrorCode::UnknownTopicId,
+        TopicError::PartitionsNotPositive | TopicError::NoIncrease { .. } => ErrorCode::InvalidPartitions,
+        // As Kafka answers for too many partitions in one request.
+        TopicError::TooManyPartitions { .. } => ErrorCode::PolicyViolation,
+        TopicError::ReplicationFactorNotPositive | TopicError::TooFewBrokers { .. } => {
+            ErrorCode::InvalidReplicationFactor
+        }
+        TopicError::InvalidAssignment(_) => ErrorCode::InvalidReplicaAssignment,
+        TopicError::InvalidConfig(_) | TopicError::NullConfig(_) => ErrorCode::InvalidConfig,
+        TopicError::NotApplied(_) => ErrorCode::KafkaStorageError,
+    }
+}
+
+/// Kafka's code for a change of topics that failed as a whole.
+fn failure_code(failure: &ControlFailure) -> ErrorCode {
+    match failure {
+        ControlFailure::Storage(_) => ErrorCode::KafkaStorageError,
+        // Clients look the controller up again and send the same request.
+        ControlFailure::Unavailable => ErrorCode::NotController,
+    }
+}
+
+/// One item's outcome as code and text, from a reply that has one result per item.
+enum Outcomes {
+    Each(Vec<Result<Arc<crate::model::TopicView>, TopicError>>),
+    All(ControlFailure),
+}
+
+impl Outcomes {
+    fn of(reply: ControlReply, items: usize) -> Self {
+        match reply {
+            ControlReply::Topics(results) => {
+                assert_eq!(results.len(), items, "control answers every item");
+                Self::Each(results)
+            }
+            ControlReply::Failed(failure) => Self::All(failure),
+            ControlReply::ProducerIds(_) => panic!("control answered another request"),
+        }
+    }
+
+    /// Item `index`: the topic, or the code and the text that the client is given.
+    fn item(&self, index: usize) -> Result<&Arc<crate::model::TopicView>, (ErrorCode, StrBytes)> {
+        match self {
+            Self::Each(results) => results[index].as_ref().map_err(|error| (code_of(error), text(error))),
+            Self::All(failure) => Err((failure_code(failure), text(failure))),
+        }
+    }
+}
+
+fn text(value: impl ToString) -> StrBytes {
+    StrBytes::from(value.to_string())
+}
+
+fn uuid(id: TopicId) -> Uuid {
+    Uuid::from_bytes(id.to_bytes())
+}
+
+fn topic_id(id: Uuid) -> TopicId {
+    TopicId::from_bytes(id.to_bytes())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,19 @@
+//! Time, as the rooms above see it.
+
+use std::time::Duration;
+
+use super::disk::DiskFuture;
+
+/// The time of day, a time that never goes back, and a way to let some pass.
+///
+/// Two forms: the executor's own and the simulated one in `sim.rs`.
+pub trait Clock {
+    /// Milliseconds since some moment before the start; never goes back.
+    fn monotonic_ms(&self) -> u64;
+
+    /// Milliseconds since 1970, as Kafka's timestamps count them; may jump.
+    fn wall_ms(&self) -> i64;
+
+    /// Ready once `duration` has passed. A dropped future costs nothing further.
+    fn sleep<'a>(&'a self, duration: Duration) -> DiskFuture<'a, ()>;
+}

@@ -1,0 +1,190 @@
+//! One pinned executor per core, and the task queues that share it.
+
+use std::{cell::OnceCell, future::Future, io, rc::Rc, sync::Arc, time::Duration};
+
+use glommio::{ExecutorJoinHandle, Latency, LocalExecutorBuilder, Placement, Shares, TaskQueueHandle};
+
+use super::{
+    clock::Clock,
+    direct::DirectDisk,
+    disk::{Disk, DiskFuture},
+    doorbell::Doorbell,
+    ring::{Ring, RingOptions},
+};
+
+/// glommio's own registered memory per core; hot I/O does not use it.
+const GLOMMIO_IO_MEMORY_BYTES: usize = 64 << 10;
+/// Entries of glommio's own rings; they carry timers and the park of the driver.
+const GLOMMIO_RING_ENTRIES: usize = 64;
+/// While the driver yields, glommio looks at its timers and cold completions this often.
+const FOREGROUND_LATENCY: Duration = Duration::from_micros(200);
+
+/// Which share of the core a task gets. More important ones first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Queue {
+    /// The driver, connections, appends, the journal.
+    Foreground,
+    /// Settling, checkpoints, removal of files.
+    Housekeeping,
+}
+
+struct Queues {
+    foreground: TaskQueueHandle,
+    housekeeping: TaskQueueHandle,
+}
+
+thread_local! {
+    static QUEUES: OnceCell<Queues> = const { OnceCell::new() };
+}
+
+/// A core's thread.
+pub struct Core(ExecutorJoinHandle<()>);
+
+impl Core {
+    /// Starts a thread pinned to `cpu` and runs what `start` makes there, in the foreground queue.
+    ///
+    /// # Errors
+    /// The thread, the pinning or glommio's rings are refused.
+    pub fn start<F>(cpu: usize, name: &str, start: impl FnOnce() -> F + Send + 'static) -> io::Result<Self>
+    where
+        F: Future<Output = ()> + 'static,
+    {
+        let thread = LocalExecutorBuilder::new(Placement::Fixed(cpu))
+            .name(name)
+            .io_memory(GLOMMIO_IO_MEMORY_BYTES)
+            .ring_depth(GLOMMIO_RING_ENTRIES)
+            .spawn(move || async move {
+                QUEUES.with(|queues| {
+                    let executor = glommio::executor();
+                    let made = queues.set(Queues {
+                        foreground: executor.create_task_queue(
+                            Shares::Static(1000),
+                            Latency::Matters(FOREGROUND_LATENCY),
+                            "foreground",
+                        ),
+                        housekeeping: executor.create_task_queue(
+                            Shares::Static(100),
+                            Latency::NotImportant,
+                            "housekeeping",
+                        ),
+                    });
+                    assert!(made.is_ok(), "one executor per thread");
+                });
+                run(Queue::Foreground, start()).await;
+            })
+            .map_err(io::Error::from)?;
+        Ok(Self(thread))
+    }
+
+    /// Waits for the core's end.
+    ///
+    /// # Errors
+    /// It has panicked.
+    pub fn join(self) -> io::Result<()> {
+        self.0.join().map_err(io::Error::from)
+    }
+}
+
+fn handle(queue: Queue) -> TaskQueueHandle {
+    QUEUES.with(|queues| {
+        let queues = queues.get().expect("called on a core");
+        match queue {
+            Queue::Foreground => queues.foreground,
+            Queue::Housekeeping => queues.housekeeping,
+        }
+    })
+}
+
+async fn run<T: 'static>(queue: Queue, future: impl Future<Output = T> + 'static) -> T {
+    glommio::spawn_local_into(future, handle(queue)).expect("the queue lives as long as the core").await
+}
+
+/// Starts a task of this core that nobody waits for.
+pub fn spawn(queue: Queue, future: impl Future<Output = ()> + 'static) {
+    glommio::spawn_local_into(future, handle(queue)).expect("the queue lives as long as the core").detach();
+}
+
+/// Waits. Late by less than half a millisecond while the core is busy.
+pub async fn sleep(duration: Duration) {
+    glommio::timer::sleep(duration).await;
+}
+
+/// Lets the other tasks of this core run.
+pub async fn yield_now() {
+    glommio::executor().yield_now().await;
+}
+
+/// The CPUs this process may run on, ascending.
+#[must_use]
+pub fn allowed_cpus() -> Vec<usize> {
+    rustix::thread::sched_getaffinity(None)
+        .map(|set| (0..rustix::thread::CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu)).collect())
+        .unwrap_or_else(|_| vec![0])
+}
+
+/// The core's clock.
+pub struct CoreClock {
+    start: std::time::Instant,
+}
+
+impl CoreClock {
+    /// Counts from now.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { start: std::time::Instant::now() }
+    }
+}
+
+impl Default for CoreClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for CoreClock {
+    fn monotonic_ms(&self) -> u64 {
+        self.start.elapsed().as_millis() as u64
+    }
+
+    fn wall_ms(&self) -> i64 {
+        let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        since_1970.map_or(0, |since_1970| since_1970.as_millis() as i64)
+    }
+
+    fn sleep<'a>(&'a self, duration: Duration) -> DiskFuture<'a, ()> {
+        Box::pin(sleep(duration))
+    }
+}
+
+/// Runs one future on a core of its own, beside a disk, and waits for it: for the steps of the start
+/// that come before or between those of the shards.
+///
+/// # Errors
+/// The core or its ring cannot be made.
+pub fn run_once<T, F>(cpu: usize, body: impl FnOnce(Rc<dyn Disk>) -> F + Send + 'static) -> io::Result<T>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + 'static,
+{
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let core = Core::start(cpu, "start", move || async move {
+        let options = RingOptions {
+            entries: 8,
+            receive_buffers: 1,
+            receive_buffer_bytes: super::buffer::BLOCK,
+            spin_max: Duration::ZERO,
+        };
+        let ring = Doorbell::new().and_then(|doorbell| Ring::new(&options, Arc::new(doorbell)));
+        let result = match ring {
+            Ok(ring) => {
+                spawn(Queue::Foreground, ring.clone().drive(|| 0));
+                Ok(body(Rc::new(DirectDisk::new(ring))).await)
+            }
+            Err(error) => Err(error),
+        };
+        let _ = sender.send(result);
+    })?;
+    let result = receiver.recv();
+    core.join()?;
+    result.map_err(io::Error::other)?
+}

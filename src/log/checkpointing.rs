@@ -1,0 +1,218 @@
+//! When and in which steps a checkpoint is made. What it holds and why: `checkpoint.rs`.
+
+use std::{io, rc::Rc};
+
+use futures_lite::future;
+
+use crate::{
+    io::disk::Open,
+    log::{
+        LogId, Store,
+        checkpoint::{self, Checkpoint},
+        commit::RETRY_INTERVAL,
+        journal::ReplayFrom,
+        recovery::Recovered,
+    },
+    model::Offset,
+};
+
+/// Index entries that are kept in memory only, before a checkpoint writes them to a file.
+const INDEX_ENTRIES_UNSAVED_MAX: usize = 1024;
+/// Index entries that a log at rest keeps in memory.
+const INDEX_ENTRIES_AT_REST_MAX: usize = 512;
+/// A log that was not appended to for this long gives memory back.
+const RESTS_AFTER_MS: i64 = 5_000;
+
+/// A log whose segment must reach this state before the checkpoint that pictures it is written.
+pub(super) struct Pictured {
+    pub(super) id: LogId,
+    pub(super) segment: Offset,
+    pub(super) settled: u64,
+}
+
+impl Store {
+    /// Makes checkpoints when the journal asks, when something changed and the interval is over, and when
+    /// told to, until the store is closed or fails.
+    pub async fn run_checkpoints(self: Rc<Self>) {
+        while !self.is_over() {
+            if !self.state.dirty.get() && !self.state.checkpoint_requested.get() {
+                self.signals.checkpoint.notified().await;
+                continue;
+            }
+            let due_ms = self.clock.monotonic_ms() + self.options.checkpoint_interval.as_millis() as u64;
+            while !self.state.checkpoint_requested.get() && !self.is_over() {
+                let left_ms = due_ms.saturating_sub(self.clock.monotonic_ms());
+                if left_ms == 0 {
+                    break;
+                }
+                let wait = self.clock.sleep(std::time::Duration::from_millis(left_ms));
+                future::or(self.signals.checkpoint.notified(), wait).await;
+            }
+            if self.state.closing.get() {
+                // The last one is made by `close`.
+                self.signals.checkpoint.notified().await;
+                continue;
+            }
+            self.checkpoint(false).await;
+            self.let_logs_rest().await;
+        }
+    }
+
+    /// Makes a checkpoint; the store is fenced if a write or a sync fails.
+    pub(super) async fn checkpoint(&self, clean: bool) {
+        while self.state.checkpointing.replace(true) {
+            self.signals.settled.notified().await;
+            if self.is_over() {
+                return;
+            }
+        }
+        self.state.checkpoint_requested.set(false);
+        let made = self.make_checkpoint(clean, true).await;
+        self.state.checkpointing.set(false);
+        self.signals.settled.notify();
+        if let Err(error) = made {
+            self.fence(format!("checkpoint: {error}"));
+        }
+    }
+
+    /// The steps of a checkpoint. `workers`: settling is done by `run_settling`, else here.
+    pub(super) async fn make_checkpoint(&self, clean: bool, workers: bool) -> io::Result<()> {
+        let (pictured, entries, replay_from, captured) = self.picture();
+        for log in &pictured {
+            self.reach(log, workers).await?;
+        }
+        if self.is_over() {
+            return Ok(());
+        }
+        let sequence = self.state.checkpoint_sequence.get() + 1;
+        let journal_id = self.journal.borrow().id;
+        let bytes = Checkpoint { sequence, journal_id, clean, replay_from, captured }.encode(&entries);
+        let path = self.directory().join(checkpoint::file_name(sequence));
+        while let Err(error) = self.disk.write_small(&path, bytes.clone()).await {
+            if error.kind() != io::ErrorKind::StorageFull {
+                return Err(error);
+            }
+            // The older ones stay as they are; only journal space waits for this.
+            tracing::warn!(file = %path.display(), "no space left for the checkpoint; trying again");
+            self.clock.sleep(RETRY_INTERVAL).await;
+            if self.is_over() {
+                return Ok(());
+            }
+        }
+        self.state.checkpoint_sequence.set(sequence);
+        let older = self.state.replay_sequence.replace(replay_from.sequence);
+        self.journal.borrow_mut().release_before(older);
+        self.signals.journal_room.notify();
+        if self.journal.borrow().is_short_of_files() {
+            // Only with the next one do the files go that the older of these two needed.
+            self.request_checkpoint();
+        }
+        Ok(())
+    }
+
+    /// The state of all logs and of the journal, in one turn.
+    fn picture(&self) -> (Vec<Pictured>, Vec<Rc<[u8]>>, ReplayFrom, u64) {
+        self.state.dirty.set(false);
+        let observer = self.observer.borrow().clone();
+        let mut logs = self.logs.borrow_mut();
+        let ids = logs.by_id.ids();
+        let (mut pictured, mut entries) = (Vec::new(), Vec::with_capacity(ids.len()));
+        for id in ids {
+            let Some(log) = logs.by_id.get_mut(id) else { continue };
+            if std::mem::take(&mut log.dirty) {
+                if let Some(observer) = &observer {
+                    log.recovered = Recovered { snapshot: observer.snapshot(id), replayed: Vec::new() };
+                }
+                log.entry = checkpoint::encode_log(log);
+                if observer.is_some() {
+                    log.recovered = Recovered::default();
+                }
+                pictured.push(Pictured {
+                    id,
+                    segment: log.active().base,
+                    settled: log.active().settle_end(),
+                });
+            }
+            entries.push(log.entry.clone());
+        }
+        let journal = self.journal.borrow();
+        (pictured, entries, journal.replay_from(), journal.next_sequence)
+    }
+
+    /// Waits until a log's older segments are sealed and its active one is settled and durable so far.
+    pub(super) async fn reach(&self, target: &Pictured, workers: bool) -> io::Result<()> {
+        loop {
+            if self.is_over() {
+                return Ok(());
+            }
+            let state = self.with_log(target.id, |log| {
+                let partition = log.partition;
+                let front = log.live.front()?;
+                // Sealed since: all of it is durable.
+                if front.base > target.segment {
+                    return None;
+                }
+                let is_settled = front.base == target.segment && front.settled >= target.settled;
+                (!is_settled || front.synced < target.settled).then_some((
+                    partition,
+                    is_settled,
+                    front.settled,
+                ))
+            });
+            // None: reached, or deleted meanwhile.
+            let Ok(Some((partition, is_settled, settled))) = state else { return Ok(()) };
+            if is_settled {
+                let file = self.segment_file(target.id, partition, target.segment, Open::Existing).await;
+                if file.is_err() && self.with_log(target.id, |_| ()).is_err() {
+                    return Ok(());
+                }
+                file?.sync_data().await?;
+                let _ = self.with_log(target.id, |log| {
+                    if let Some(live) = log.live_segment(target.segment) {
+                        live.synced = live.synced.max(settled);
+                    }
+                });
+                continue;
+            }
+            self.logs.borrow_mut().queue_all(target.id);
+            if workers {
+                self.signals.settle.notify();
+                self.signals.settled.notified().await;
+            } else {
+                self.settle_log(target.id)
+                    .await
+                    .map_err(|(what, error)| io::Error::new(error.kind(), format!("{what}: {error}")))?;
+            }
+        }
+    }
+
+    /// Saves the index of every active segment that has one worth reading.
+    pub(super) async fn save_indexes(&self) {
+        let ids = self.logs.borrow().by_id.ids();
+        for id in ids {
+            let unsaved = self.with_log(id, |log| (log.active().base, log.active().index.len()));
+            if let Ok((segment, 2..)) = unsaved {
+                self.save_index(id, segment).await;
+            }
+        }
+    }
+
+    /// Saves long indexes, and takes memory from logs that are not appended to.
+    async fn let_logs_rest(&self) {
+        let now_ms = self.clock.wall_ms();
+        let ids = self.logs.borrow().by_id.ids();
+        for id in ids {
+            let state = self.with_log(id, |log| {
+                let rests = now_ms - log.appended_ms > RESTS_AFTER_MS && log.tail.memory_bytes() > 0;
+                (rests, log.active().base, log.active().index.len())
+            });
+            let Ok((rests, segment, unsaved)) = state else { continue };
+            if rests {
+                self.logs.borrow_mut().shrink(id, self.options.tail_cache_bytes_max);
+            }
+            if unsaved > INDEX_ENTRIES_UNSAVED_MAX || (rests && unsaved > INDEX_ENTRIES_AT_REST_MAX) {
+                self.save_index(id, segment).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! The loops around the journal: groups are written, written bytes are synced. Rules: `journal.rs`.
+
+use std::{io, rc::Rc, time::Duration};
+
+use futures_lite::future;
+
+use crate::{
+    io::{
+        buffer::AlignedBuffer,
+        disk::{DiskFile, Open, Sync},
+    },
+    log::{
+        LogId, Store,
+        format::journal_name,
+        journal::{Frames, Note, Room, UNFLUSHED_BYTES_MAX},
+    },
+    model::Offset,
+};
+
+/// How long a task waits before it asks a full disk again.
+pub(super) const RETRY_INTERVAL: Duration = Duration::from_millis(500);
+
+impl Store {
+    /// Writes groups, one at a time, until the store is closed or fails. The foremost task of the shard.
+    pub async fn run_commits(self: Rc<Self>) {
+        while !self.is_over() {
+            let group = self.journal.borrow_mut().take_group();
+            let Some((frames, buffer)) = group else {
+                self.signals.commit.notified().await;
+                continue;
+            };
+            if let Err(error) = self.commit(frames, buffer).await {
+                return self.fence(format!("write to the journal: {error}"));
+            }
+        }
+    }
+
+    async fn commit(&self, frames: Frames, buffer: AlignedBuffer) -> io::Result<()> {
+        let bytes = buffer.len() as u64;
+        let (file, position, sync) = loop {
+            if self.is_over() {
+                return Ok(());
+            }
+            self.make_room(bytes).await?;
+            let place = self.journal.borrow_mut().place(&frames, bytes);
+            match place {
+                Some(place) => break place,
+                None => self.signals.journal_room.notified().await,
+            }
+        };
+        let slice = buffer.freeze();
+        file.write_at(slice.clone(), position, sync).await?;
+        if self.is_over() {
+            return Ok(());
+        }
+        let now_ms = self.clock.monotonic_ms();
+        self.with_progress(|journal, note| journal.written(frames, bytes, sync, now_ms, note));
+        if let Some(buffer) = slice.into_buffer() {
+            self.journal.borrow_mut().recycle(buffer);
+        }
+        if sync == Sync::None {
+            self.signals.flush.notify();
+        }
+        self.signals.room.notify();
+        Ok(())
+    }
+
+    /// Makes a file current that has room for `bytes`; waits where every file is still needed.
+    async fn make_room(&self, bytes: u64) -> io::Result<()> {
+        loop {
+            let before = self.journal.borrow().replay_from().slot;
+            let room = self.journal.borrow_mut().find_room(bytes);
+            match room {
+                Room::Here => {
+                    if before.is_some() && before != self.journal.borrow().replay_from().slot {
+                        self.request_checkpoint();
+                    }
+                    return Ok(());
+                }
+                Room::AfterSync(file) => {
+                    let end = self.journal.borrow().written_end;
+                    file.sync_data().await?;
+                    self.with_progress(|journal, note| journal.synced(end, note));
+                }
+                Room::NewFile(slot) => {
+                    if let Err(error) = self.add_journal_file(slot).await {
+                        self.journal.borrow_mut().not_added();
+                        if error.kind() != io::ErrorKind::StorageFull {
+                            return Err(error);
+                        }
+                        self.wait_for_journal_room().await;
+                    }
+                }
+                Room::None => self.wait_for_journal_room().await,
+            }
+            if self.is_over() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn wait_for_journal_room(&self) {
+        self.request_checkpoint();
+        future::or(self.signals.journal_room.notified(), self.clock.sleep(RETRY_INTERVAL)).await;
+    }
+
+    /// Adds a file of full length to the ring, durably named.
+    pub(super) async fn add_journal_file(&self, slot: u32) -> io::Result<()> {
+        let directory = self.directory();
+        let file = self.disk.open(&directory.join(journal_name(slot)), Open::OrCreate).await?;
+        file.allocate(self.options.journal_file_bytes).await?;
+        self.disk.sync_directory(&directory).await?;
+        self.journal.borrow_mut().add_file(slot, file, 0);
+        self.signals.journal_room.notify();
+        Ok(())
+    }
+
+    /// Changes the journal, then tells the observer of every log that came further by it.
+    pub(super) fn with_progress(
+        &self,
+        change: impl FnOnce(&mut crate::log::journal::Journal, &mut dyn FnMut(&[Note], bool)),
+    ) {
+        let mut progressed: Vec<LogId> = Vec::new();
+        {
+            let mut journal = self.journal.borrow_mut();
+            let logs = &mut *self.logs.borrow_mut();
+            change(&mut journal, &mut |notes: &[Note], durable| {
+                for &(id, end) in notes {
+                    let Some(log) = logs.by_id.get_mut(id) else { continue };
+                    let mark = if durable { &mut log.durable_end } else { &mut log.written_end };
+                    *mark = (*mark).max(end);
+                    log.written_end = log.written_end.max(log.durable_end);
+                    progressed.push(id);
+                }
+            });
+        }
+        progressed.sort_unstable();
+        progressed.dedup();
+        let observer = self.observer.borrow().clone();
+        if let Some(observer) = observer {
+            for id in progressed {
+                let ends = self.with_log(id, |log| (log.written_end, log.durable_end));
+                if let Ok((written_end, durable_end)) = ends {
+                    let ends: (Offset, Offset) = (written_end, durable_end);
+                    observer.progressed(id, ends.0, ends.1);
+                }
+            }
+        }
+        self.signals.progress.notify();
+    }
+
+    /// Syncs what was written unsynced, after the flush interval, after 1 MiB, or when asked.
+    pub async fn run_flushes(self: Rc<Self>) {
+        while !self.is_over() {
+            let (unsynced, since_ms, bytes) = {
+                let journal = self.journal.borrow();
+                (journal.to_sync(), journal.unsynced_since_ms, journal.unsynced_bytes)
+            };
+            let Some((file, end)) = unsynced else {
+                self.signals.flush.notified().await;
+                continue;
+            };
+            let interval_ms = self.options.flush_interval.as_millis() as u64;
+            let left_ms = (since_ms + interval_ms).saturating_sub(self.clock.monotonic_ms());
+            let is_due = left_ms == 0 || bytes >= UNFLUSHED_BYTES_MAX || self.state.flush_requested.get();
+            if !is_due {
+                let wait = self.clock.sleep(Duration::from_millis(left_ms));
+                future::or(self.signals.flush.notified(), wait).await;
+                continue;
+            }
+            self.state.flush_requested.set(false);
+            self.journal.borrow_mut().sync_begins(self.clock.monotonic_ms());
+            if let Err(error) = self.sync_journal(file, end).await {
+                return self.fence(format!("sync of the journal: {error}"));
+            }
+        }
+    }
+
+    async fn sync_journal(&self, file: Rc<dyn DiskFile>, end: u64) -> io::Result<()> {
+        file.sync_data().await?;
+        if !self.is_over() {
+            self.with_progress(|journal, note| journal.synced(end, note));
+        }
+        Ok(())
+    }
+}

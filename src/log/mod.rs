@@ -1,0 +1,616 @@
+//! Segments and the journal on disk: one [`Store`] per shard holds the logs of its partitions.
+//!
+//! The room knows bytes, offsets and leader epochs. It does not know who leads, who reads, which offsets
+//! a consumer may see, or what is in a record; it names no executor, ring or socket, only `io`'s traits.
+//!
+//! An append is synchronous: one copy of the batch into the journal's gathering group, one into the
+//! partition's memory tail. Everything else happens in tasks that the shard spawns once:
+//! [`Store::run_commits`] (in front), [`Store::run_flushes`], [`Store::run_settling`] and
+//! [`Store::run_checkpoints`] (behind).
+//!
+//! ```text
+//! append --> gathering group --(one write, and a sync if due)--> journal      written_end, durable_end
+//!        \-> memory tail --(whole blocks, large writes)--> segment --+
+//!                                                  checkpoint: journal files are free again
+//! ```
+//!
+//! What a caller may rely on, by what [`Observer::progressed`] has told:
+//!
+//! | batch is below | survives `kill -9` | survives power loss |
+//! |----------------|--------------------|---------------------|
+//! | `written_end`  | always             | all but the last `flush_interval` or 1 MiB |
+//! | `durable_end`  | always             | always              |
+//!
+//! In the order to read them: [`format`] (bytes on disk), `partition_log.rs` (one log's state), `tail.rs`
+//! (memory), `journal.rs` and `commit.rs` (group commit), `settle.rs` (segments), `checkpoint.rs`,
+//! [`recovery`] (after a crash), [`generation`] (which shards' directories are valid), `reader.rs`,
+//! [`index`], [`leader_epochs`]; `files.rs` and `lru.rs` are bounded caches.
+
+mod checkpoint;
+mod checkpointing;
+mod commit;
+mod files;
+pub mod format;
+pub mod generation;
+pub mod index;
+mod journal;
+pub mod leader_epochs;
+mod lru;
+mod partition_log;
+mod reader;
+pub mod recovery;
+mod replay;
+mod settle;
+mod slab;
+mod tail;
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    io,
+    path::{Path, PathBuf},
+    rc::Rc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+
+pub use generation::{Generation, current_generation, move_orphans, publish_generation};
+pub use partition_log::LogSettings;
+pub use recovery::RecoveredLog;
+pub use slab::LogId;
+
+use crate::{
+    io::{
+        clock::Clock,
+        disk::{Disk, DiskFile},
+        notify::Notify,
+    },
+    log::{
+        format::{Frame, index_name, partition_directory, segment_name},
+        index::Entry,
+        journal::Journal,
+        lru::Lru,
+        partition_log::Log,
+        slab::Slab,
+    },
+    model::{LeaderEpoch, Offset, TopicPartition},
+};
+
+/// Where a store lies, and its bounds. Sizes in bytes.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// The data directory, shared by all shards of it.
+    pub data: PathBuf,
+    /// Number of this shard, from 0.
+    pub shard: u32,
+    /// The generation being started: one more than the valid one.
+    pub generation: Generation,
+    /// Random, another one at every start.
+    pub journal_id: u64,
+    /// Length of a journal file.
+    pub journal_file_bytes: u64,
+    /// Journal files per shard.
+    pub journal_files_max: u32,
+    /// Largest group of frames, unless a single batch is larger.
+    pub group_bytes_max: usize,
+    /// Longest time that written bytes wait for a sync.
+    pub flush_interval: Duration,
+    /// Time between checkpoints of a store that is written to.
+    pub checkpoint_interval: Duration,
+    /// Bytes that wait for their segment, or for the journal, before [`Store::under_pressure`].
+    pub unsettled_bytes_max: u64,
+    /// Settled bytes kept in memory for readers.
+    pub tail_cache_bytes_max: usize,
+    /// Open segment files.
+    pub open_files_max: usize,
+    /// Segment indexes in memory, beside those of active segments.
+    pub indexes_max: usize,
+}
+
+impl StoreOptions {
+    /// The default bounds.
+    #[must_use]
+    pub fn new(data: PathBuf, shard: u32, generation: Generation, journal_id: u64) -> Self {
+        Self {
+            data,
+            shard,
+            generation,
+            journal_id,
+            journal_file_bytes: 64 << 20,
+            journal_files_max: 4,
+            group_bytes_max: 1 << 20,
+            flush_interval: Duration::from_millis(50),
+            checkpoint_interval: Duration::from_secs(5),
+            unsettled_bytes_max: 64 << 20,
+            tail_cache_bytes_max: 64 << 20,
+            open_files_max: 1024,
+            indexes_max: 32,
+        }
+    }
+}
+
+/// Why the log could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// A write or a sync has failed: unknown what reached the disk. Nothing is taken until a restart.
+    #[error("the shard's disk has failed: {why}")]
+    Failed {
+        /// What failed.
+        why: String,
+    },
+    /// Nothing written. No space for segments; clears by itself once there is.
+    #[error("no space left on the disk")]
+    DiskFull,
+    /// The store is being closed; nothing written.
+    #[error("the store is closing")]
+    Closing,
+    /// There is no such log: deleted, or not of this store.
+    #[error("no such log")]
+    UnknownLog,
+    /// Acknowledged bytes cannot be read back; see [`recovery`]. Offsets below `start` can be read.
+    #[error("offsets {start} to {end} cannot be read back")]
+    Quarantined {
+        /// First offset that is missing.
+        start: Offset,
+        /// Offset after the last that is missing.
+        end: Offset,
+    },
+    /// The offset lies outside the log.
+    #[error("offset {offset} is not within {start} to {end}")]
+    OffsetOutOfRange {
+        /// What was asked for.
+        offset: Offset,
+        /// Log start offset.
+        start: Offset,
+        /// Log end offset.
+        end: Offset,
+    },
+    /// Nothing written. The batch is larger than a journal file can take.
+    #[error("a batch of {bytes} bytes, at most {bytes_max} fit")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The largest that fits.
+        bytes_max: usize,
+    },
+    /// A segment does not hold what it must; nothing was changed.
+    #[error("{segment}: no batch at position {position}")]
+    Damaged {
+        /// The segment file.
+        segment: String,
+        /// Where a batch should start.
+        position: u64,
+    },
+    /// Reading or naming failed.
+    #[error("{path}: {source}")]
+    Io {
+        /// What was worked on.
+        path: PathBuf,
+        /// The kernel's word.
+        source: io::Error,
+    },
+}
+
+/// Why a data directory could not be opened. Nothing was changed that a later start would miss.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The kernel refused.
+    #[error("{path}: {source}")]
+    Io {
+        /// What was worked on.
+        path: PathBuf,
+        /// The kernel's word.
+        source: io::Error,
+    },
+    /// A file that recovery cannot do without is missing or damaged.
+    #[error("{path}: {why}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl OpenError {
+    fn io(path: &Path, source: io::Error) -> Self {
+        Self::Io { path: path.to_path_buf(), source }
+    }
+
+    fn damaged(path: &Path, why: &str) -> Self {
+        Self::Damaged { path: path.to_path_buf(), why: why.to_owned() }
+    }
+}
+
+/// What the caller knows of a batch it appends, beyond its bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct AppendInfo {
+    /// Offset after the batch.
+    pub next_offset: Offset,
+    /// The leader epoch it is stamped with.
+    pub leader_epoch: LeaderEpoch,
+    /// Its largest timestamp, -1 for none.
+    pub max_timestamp: i64,
+    /// It is to be synced at once (acks=all), rather than within the flush interval.
+    pub durable: bool,
+    /// The time of day.
+    pub now_ms: i64,
+}
+
+/// Hears of what happens to logs. Called from the store's tasks, never from within a call to the store.
+pub trait Observer {
+    /// Batches below `written_end` have reached the disk, those below `durable_end` stable storage.
+    fn progressed(&self, log: LogId, written_end: Offset, durable_end: Offset);
+
+    /// What the caller wants to find again with the log: its state after exactly the batches appended so
+    /// far. Must not call the store.
+    fn snapshot(&self, log: LogId) -> Vec<u8>;
+
+    /// The log, or all of them, can take nothing more until a restart.
+    fn failed(&self, log: Option<LogId>, why: &str);
+}
+
+/// The logs and the journal of one shard. All calls come from the shard's own thread.
+pub struct Store {
+    disk: Rc<dyn Disk>,
+    clock: Rc<dyn Clock>,
+    options: StoreOptions,
+    logs: RefCell<Logs>,
+    journal: RefCell<Journal>,
+    files: RefCell<Lru<(LogId, Offset), Rc<dyn DiskFile>>>,
+    indexes: RefCell<Lru<(LogId, Offset), Rc<RefCell<Vec<Entry>>>>>,
+    observer: RefCell<Option<Rc<dyn Observer>>>,
+    state: State,
+    signals: Signals,
+    /// Former shards whose journals lost durable frames.
+    damaged_journals: RefCell<Vec<u32>>,
+}
+
+/// The logs, and what is counted over all of them.
+#[derive(Default)]
+struct Logs {
+    by_id: Slab<Log>,
+    /// Bytes that settling could write.
+    unsettled: u64,
+    to_settle: VecDeque<LogId>,
+    /// Chunks that readers may still want, oldest first: log and bytes.
+    settled_chunks: VecDeque<(LogId, usize)>,
+    settled_bytes: usize,
+}
+
+#[derive(Default)]
+struct State {
+    failed: RefCell<Option<String>>,
+    disk_full: Cell<bool>,
+    closing: Cell<bool>,
+    closed: Cell<bool>,
+    flush_requested: Cell<bool>,
+    checkpoint_requested: Cell<bool>,
+    checkpointing: Cell<bool>,
+    /// Something was appended or created since the last checkpoint.
+    dirty: Cell<bool>,
+    checkpoint_sequence: Cell<u64>,
+    /// Replay position of the newest durable checkpoint.
+    replay_sequence: Cell<u64>,
+}
+
+/// Who waits for what. One notification wakes all that wait for it.
+#[derive(Default)]
+struct Signals {
+    commit: Notify,
+    flush: Notify,
+    settle: Notify,
+    settled: Notify,
+    checkpoint: Notify,
+    journal_room: Notify,
+    room: Notify,
+    progress: Notify,
+}
+
+impl Store {
+    /// Sets who hears of progress. Once, before the tasks run.
+    pub fn set_observer(&self, observer: Rc<dyn Observer>) {
+        *self.observer.borrow_mut() = Some(observer);
+    }
+
+    /// Takes a stamped, whole batch. It can be read at once; [`Observer::progressed`] tells when it is safe.
+    ///
+    /// # Errors
+    /// Nothing was taken; the log end offset is as before.
+    ///
+    /// # Panics
+    /// If the batch's base offset is not the log end offset.
+    pub fn append(&self, id: LogId, batch: &[u8], info: AppendInfo) -> Result<(), LogError> {
+        self.check_usable()?;
+        if self.state.disk_full.get() {
+            return Err(LogError::DiskFull);
+        }
+        let mut journal = self.journal.borrow_mut();
+        let bytes_max = journal.batch_bytes_max();
+        if batch.len() > bytes_max {
+            return Err(LogError::TooLarge { bytes: batch.len(), bytes_max });
+        }
+        let mut logs = self.logs.borrow_mut();
+        let log = logs.by_id.get_mut(id).ok_or(LogError::UnknownLog)?;
+        if let Some(range) = &log.quarantined {
+            return Err(LogError::Quarantined { start: range.start, end: range.end });
+        }
+        let base = batch.first_chunk().map(|base| Offset::new(i64::from_be_bytes(*base)));
+        let base = base.expect("a whole batch has a base offset");
+        let (epoch, next) = (info.leader_epoch, info.next_offset);
+        let partition = log.partition;
+        logs.append(id, base, next, epoch, info.max_timestamp, batch, info.now_ms);
+        let frame = Frame::batch(partition, epoch.get(), base, next);
+        journal.append(id, frame, batch, info.durable);
+        drop((journal, logs));
+        self.signals.commit.notify();
+        if !self.state.dirty.replace(true) {
+            self.signals.checkpoint.notify();
+        }
+        if !self.logs.borrow().to_settle.is_empty() {
+            self.signals.settle.notify();
+        }
+        Ok(())
+    }
+
+    fn check_usable(&self) -> Result<(), LogError> {
+        if let Some(why) = &*self.state.failed.borrow() {
+            return Err(LogError::Failed { why: why.clone() });
+        }
+        if self.state.closing.get() { Err(LogError::Closing) } else { Ok(()) }
+    }
+
+    fn with_log<T>(&self, id: LogId, read: impl FnOnce(&mut Log) -> T) -> Result<T, LogError> {
+        self.logs.borrow_mut().by_id.get_mut(id).map(read).ok_or(LogError::UnknownLog)
+    }
+
+    /// Offset that the next batch gets.
+    ///
+    /// # Errors
+    /// [`LogError::UnknownLog`].
+    pub fn log_end_offset(&self, id: LogId) -> Result<Offset, LogError> {
+        self.with_log(id, |log| log.next)
+    }
+
+    /// First offset that can be read.
+    ///
+    /// # Errors
+    /// [`LogError::UnknownLog`].
+    pub fn log_start_offset(&self, id: LogId) -> Result<Offset, LogError> {
+        self.with_log(id, |log| log.log_start)
+    }
+
+    /// Batches below have reached the disk.
+    ///
+    /// # Errors
+    /// [`LogError::UnknownLog`].
+    pub fn written_end(&self, id: LogId) -> Result<Offset, LogError> {
+        self.with_log(id, |log| log.written_end)
+    }
+
+    /// Batches below have reached stable storage.
+    ///
+    /// # Errors
+    /// [`LogError::UnknownLog`].
+    pub fn durable_end(&self, id: LogId) -> Result<Offset, LogError> {
+        self.with_log(id, |log| log.durable_end)
+    }
+
+    /// The largest leader epoch not above `epoch` and the offset where it ends; `None` if `epoch` is above
+    /// all that have batches (KIP-320).
+    ///
+    /// # Errors
+    /// [`LogError::UnknownLog`].
+    pub fn epoch_end(
+        &self,
+        id: LogId,
+        epoch: LeaderEpoch,
+    ) -> Result<Option<(LeaderEpoch, Offset)>, LogError> {
+        self.with_log(id, |log| log.epochs.end(epoch, log.next))
+    }
+
+    /// Offsets that were acknowledged and cannot be read back, if any.
+    ///
+    /// # Errors
+    /// [`LogError::UnknownLog`].
+    pub fn quarantined(&self, id: LogId) -> Result<Option<std::ops::Range<Offset>>, LogError> {
+        self.with_log(id, |log| log.quarantined.clone())
+    }
+
+    /// Changes when segments are rolled, from the next append on.
+    ///
+    /// # Errors
+    /// [`LogError::UnknownLog`].
+    pub fn update_settings(&self, id: LogId, settings: LogSettings) -> Result<(), LogError> {
+        self.with_log(id, |log| log.settings = settings)
+    }
+
+    /// Someone waits for what is written to become durable: sync now rather than at the interval.
+    pub fn request_flush(&self) {
+        self.state.flush_requested.set(true);
+        self.signals.flush.notify();
+    }
+
+    /// Bytes appended that wait for the journal or, in whole blocks, for their segment.
+    #[must_use]
+    pub fn unsettled_bytes(&self) -> u64 {
+        self.logs.borrow().unsettled + self.journal.borrow().queued_bytes
+    }
+
+    /// Too much is waiting: callers hold back appends until [`Store::wait_for_room`] is ready.
+    #[must_use]
+    pub fn under_pressure(&self) -> bool {
+        self.unsettled_bytes() > self.options.unsettled_bytes_max
+    }
+
+    /// Ready once the store is not under pressure, or has failed.
+    pub async fn wait_for_room(&self) {
+        while self.under_pressure() && !self.is_over() {
+            // Small remainders of many logs are written by a checkpoint only.
+            self.request_checkpoint();
+            self.signals.room.notified().await;
+        }
+    }
+
+    /// Why the store has failed, if it has.
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        self.state.failed.borrow().clone()
+    }
+
+    /// Whether appends are refused for want of space.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        self.state.disk_full.get()
+    }
+
+    /// Memory that a log's bytes and index take, in bytes.
+    ///
+    /// # Errors
+    /// [`LogError::UnknownLog`].
+    pub fn memory_bytes(&self, id: LogId) -> Result<usize, LogError> {
+        self.with_log(id, |log| log.memory_bytes())
+    }
+
+    /// Whole batches from `from` on, below `end`, if all of them are in memory; the fast form of
+    /// [`Store::read`], which takes `None` for an answer.
+    #[must_use]
+    pub fn read_tail(
+        &self,
+        id: LogId,
+        from: Offset,
+        end: Offset,
+        max_bytes: usize,
+        at_least_one: bool,
+    ) -> Option<Vec<Bytes>> {
+        let wanted = partition_log::Wanted { from, end, max_bytes, at_least_one };
+        self.read_in_memory(id, wanted).ok()?
+    }
+
+    /// Makes an empty log with a durable directory. Files of an earlier life that recovery knew nothing
+    /// of are moved to `orphaned/`.
+    ///
+    /// # Errors
+    /// The directory could not be made, or the store takes nothing.
+    pub async fn create_log(
+        &self,
+        partition: TopicPartition,
+        settings: LogSettings,
+    ) -> Result<LogId, LogError> {
+        self.check_usable()?;
+        let directory = partition_directory(&self.options.data, partition);
+        let failed = |source| LogError::Io { path: directory.clone(), source };
+        let left = match self.disk.list(&directory).await {
+            Ok(names) => !names.is_empty(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(error) => return Err(failed(error)),
+        };
+        if left {
+            let moved = generation::set_aside(&*self.disk, &self.options.data, &directory).await;
+            moved.map_err(|error| failed(io::Error::other(error)))?;
+        }
+        self.disk.create_directories(&directory).await.map_err(failed)?;
+        let id = self.logs.borrow_mut().by_id.insert(Log::new(partition, settings, Offset::ZERO));
+        self.state.dirty.set(true);
+        self.signals.checkpoint.notify();
+        Ok(id)
+    }
+
+    /// Forgets a log and removes its files. The caller has already made durable that it is gone.
+    ///
+    /// # Errors
+    /// The files could not be removed; the log is forgotten all the same.
+    pub async fn delete_log(&self, id: LogId) -> Result<(), LogError> {
+        while self.with_log(id, |log| log.settling)? {
+            self.signals.settled.notified().await;
+        }
+        let log = self.logs.borrow_mut().remove(id).ok_or(LogError::UnknownLog)?;
+        self.files.borrow_mut().retain(|key| key.0 != id);
+        self.indexes.borrow_mut().retain(|key| key.0 != id);
+        self.state.dirty.set(true);
+        self.signals.settled.notify();
+        self.signals.room.notify();
+        let directory = partition_directory(&self.options.data, log.partition);
+        let failed = |source| LogError::Io { path: directory.clone(), source };
+        self.disk.remove_directory(&directory).await.map_err(failed)?;
+        let Some(topic) = directory.parent() else { return Ok(()) };
+        if self.disk.list(topic).await.map_err(failed)?.is_empty() {
+            self.disk.remove_directory(topic).await.map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Refuses appends, then makes durable what there is; `clean`: settles all of it and says so in a last
+    /// checkpoint, so that the next start replays nothing. The store's tasks must be running; they end.
+    ///
+    /// # Errors
+    /// [`LogError::Failed`]; the next start recovers as after a crash.
+    pub async fn close(&self, clean: bool) -> Result<(), LogError> {
+        self.state.closing.set(true);
+        let is_durable = || {
+            let journal = self.journal.borrow();
+            journal.is_idle() && journal.durable_end == journal.next_sequence
+        };
+        while !is_durable() && self.failure().is_none() {
+            self.request_flush();
+            self.signals.progress.notified().await;
+        }
+        if clean && self.failure().is_none() {
+            self.save_indexes().await;
+            self.checkpoint(true).await;
+        }
+        self.state.closed.set(true);
+        self.wake_all();
+        self.failure().map_or(Ok(()), |why| Err(LogError::Failed { why }))
+    }
+
+    /// Asks for a checkpoint soon.
+    pub fn request_checkpoint(&self) {
+        self.state.checkpoint_requested.set(true);
+        self.signals.checkpoint.notify();
+    }
+
+    /// The store takes nothing more: failed or closed.
+    fn is_over(&self) -> bool {
+        self.state.closed.get() || self.state.failed.borrow().is_some()
+    }
+
+    /// Nothing that was acknowledged is touched any more, and nothing is acknowledged.
+    fn fence(&self, why: String) {
+        if self.state.failed.borrow().is_some() {
+            return;
+        }
+        tracing::error!(
+            shard = self.options.shard,
+            why,
+            "the shard's disk has failed; it takes nothing more"
+        );
+        *self.state.failed.borrow_mut() = Some(why.clone());
+        let observer = self.observer.borrow().clone();
+        if let Some(observer) = observer {
+            observer.failed(None, &why);
+        }
+        self.wake_all();
+    }
+
+    fn wake_all(&self) {
+        let s = &self.signals;
+        [&s.commit, &s.flush, &s.settle, &s.settled, &s.checkpoint, &s.journal_room, &s.room, &s.progress]
+            .into_iter()
+            .for_each(Notify::notify);
+    }
+
+    fn segment_path(&self, partition: TopicPartition, segment: Offset) -> PathBuf {
+        partition_directory(&self.options.data, partition).join(segment_name(segment))
+    }
+
+    fn index_path(&self, partition: TopicPartition, segment: Offset) -> PathBuf {
+        partition_directory(&self.options.data, partition).join(index_name(segment))
+    }
+
+    fn directory(&self) -> PathBuf {
+        let options = &self.options;
+        format::shard_directory(&options.data, options.generation.number, options.shard)
+    }
+}

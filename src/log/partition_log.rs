@@ -1,0 +1,359 @@
+//! One partition's log as plain state: its segments, its memory tail, its offsets. No I/O.
+
+use std::{collections::VecDeque, ops::Range};
+
+use bytes::Bytes;
+
+use crate::{
+    io::buffer::{block_end, block_start},
+    log::{
+        LogError,
+        format::BatchHead,
+        index::{Entry, INDEX_INTERVAL_BYTES, NO_TIMESTAMP},
+        leader_epochs::LeaderEpochs,
+        recovery::Recovered,
+        tail::Tail,
+    },
+    model::{LeaderEpoch, Offset, TopicPartition},
+};
+
+/// What a topic's settings mean to its logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogSettings {
+    /// `segment.bytes`: a segment is rolled before it would grow past this.
+    pub segment_bytes: u64,
+    /// `segment.ms`: a segment is rolled before a batch that is this much newer than its first.
+    pub segment_ms: i64,
+}
+
+/// A segment that is whole on disk, cut to its exact length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sealed {
+    pub(super) base: Offset,
+    pub(super) length: u64,
+    pub(super) max_timestamp: i64,
+}
+
+/// A segment of which some bytes may be in memory only: the active one, or one rolled a moment ago.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) base: Offset,
+    /// Bytes appended.
+    pub(super) end: u64,
+    /// Bytes written to the file: whole blocks.
+    pub(super) settled: u64,
+    /// Bytes known to be on stable storage.
+    pub(super) synced: u64,
+    /// Bytes reserved in the file, as far as this start knows.
+    pub(super) allocated: u64,
+    /// The file is there, is named durably and holds nothing older.
+    pub(super) created: bool,
+    /// Nothing more is appended.
+    pub(super) rolled: bool,
+    pub(super) first_timestamp: i64,
+    pub(super) max_timestamp: i64,
+    /// Of the batches appended since this start, or since it was last saved and dropped.
+    pub(super) index: Vec<Entry>,
+    indexed_to: u64,
+    /// Entries of the index file that lie below this are right.
+    pub(super) index_valid_to: u64,
+}
+
+impl Live {
+    pub(super) fn new(base: Offset) -> Self {
+        Self::resumed(base, 0, NO_TIMESTAMP, NO_TIMESTAMP)
+    }
+
+    /// A segment whose blocks below `settled` are in the file and durable.
+    pub(super) fn resumed(base: Offset, settled: u64, first_timestamp: i64, max_timestamp: i64) -> Self {
+        let (end, synced, allocated, created) = (settled, settled, settled, settled > 0);
+        let (rolled, index, indexed_to) = (false, Vec::new(), 0);
+        Self {
+            base,
+            end,
+            settled,
+            synced,
+            allocated,
+            created,
+            rolled,
+            first_timestamp,
+            max_timestamp,
+            index,
+            indexed_to,
+            index_valid_to: 0,
+        }
+    }
+
+    /// Where settling may go: whole blocks, and once rolled the padded last one.
+    pub(super) fn settle_end(&self) -> u64 {
+        if self.rolled { block_end(self.end) } else { block_start(self.end) }
+    }
+
+    fn add(&mut self, base: Offset, bytes: u64, max_timestamp: i64) {
+        if self.index.is_empty() || self.end - self.indexed_to >= INDEX_INTERVAL_BYTES {
+            self.index.push(Entry { offset: base, position: self.end, max_before: self.max_timestamp });
+            self.indexed_to = self.end;
+        }
+        if self.first_timestamp == NO_TIMESTAMP {
+            self.first_timestamp = max_timestamp;
+        }
+        self.max_timestamp = self.max_timestamp.max(max_timestamp);
+        self.end += bytes;
+    }
+}
+
+/// Where a reader stopped lately: the batch with this base offset starts there.
+#[derive(Debug, Clone, Copy)]
+struct Hint {
+    offset: Offset,
+    segment: Offset,
+    position: u64,
+}
+
+/// Readers of one log whose place is remembered.
+const HINTS_MAX: usize = 4;
+
+/// What a reader asks for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    pub(super) from: Offset,
+    pub(super) end: Offset,
+    pub(super) max_bytes: usize,
+    pub(super) at_least_one: bool,
+}
+
+impl Wanted {
+    /// Whether a batch that follows `taken` bytes still belongs to the answer.
+    pub(super) fn takes(&self, head: &BatchHead, taken: usize) -> bool {
+        let fits = taken + head.length <= self.max_bytes || (taken == 0 && self.at_least_one);
+        head.next <= self.end && fits
+    }
+}
+
+pub(super) struct Log {
+    pub(super) partition: TopicPartition,
+    pub(super) settings: LogSettings,
+    pub(super) log_start: Offset,
+    /// The log end offset.
+    pub(super) next: Offset,
+    pub(super) written_end: Offset,
+    pub(super) durable_end: Offset,
+    /// Ascending by base offset.
+    pub(super) sealed: Vec<Sealed>,
+    /// Ascending by base offset; the last one is the active segment, and there always is one.
+    pub(super) live: VecDeque<Live>,
+    pub(super) tail: Tail,
+    pub(super) epochs: LeaderEpochs,
+    /// Offsets that were acknowledged and cannot be read back.
+    pub(super) quarantined: Option<Range<Offset>>,
+    /// Changed since the last checkpoint's picture of it.
+    pub(super) dirty: bool,
+    /// Its entry in the last checkpoint's picture.
+    pub(super) entry: std::rc::Rc<[u8]>,
+    /// What recovery brought for the caller, until its first snapshot.
+    pub(super) recovered: Recovered,
+    /// Waits in the queue of settling.
+    pub(super) settle_queued: bool,
+    /// A settling worker is at it.
+    pub(super) settling: bool,
+    /// A checkpoint wants every whole block written, however few.
+    pub(super) settle_all: bool,
+    /// When it was appended to last, on the clock of the appends.
+    pub(super) appended_ms: i64,
+    hints: [Option<Hint>; HINTS_MAX],
+    next_hint: usize,
+}
+
+impl Log {
+    /// A log without records, from `start` on.
+    pub(super) fn new(partition: TopicPartition, settings: LogSettings, start: Offset) -> Self {
+        Self {
+            partition,
+            settings,
+            log_start: start,
+            next: start,
+            written_end: start,
+            durable_end: start,
+            sealed: Vec::new(),
+            live: VecDeque::from([Live::new(start)]),
+            tail: Tail::default(),
+            epochs: LeaderEpochs::default(),
+            quarantined: None,
+            dirty: true,
+            entry: std::rc::Rc::default(),
+            recovered: Recovered::default(),
+            settle_queued: false,
+            settling: false,
+            settle_all: false,
+            appended_ms: 0,
+            hints: [None; HINTS_MAX],
+            next_hint: 0,
+        }
+    }
+
+    pub(super) fn active(&self) -> &Live {
+        self.live.back().expect("a log has an active segment")
+    }
+
+    fn active_mut(&mut self) -> &mut Live {
+        self.live.back_mut().expect("a log has an active segment")
+    }
+
+    pub(super) fn live_segment(&mut self, base: Offset) -> Option<&mut Live> {
+        self.live.iter_mut().find(|live| live.base == base)
+    }
+
+    /// Bytes that settling could write now.
+    pub(super) fn unsettled(&self) -> u64 {
+        self.live.iter().map(|live| live.settle_end() - live.settled).sum()
+    }
+
+    /// Takes a batch whose base offset is the log end offset: rolls if due, copies it to the tail.
+    pub(super) fn append(
+        &mut self,
+        base: Offset,
+        next: Offset,
+        epoch: LeaderEpoch,
+        max_timestamp: i64,
+        batch: &[u8],
+        now_ms: i64,
+    ) {
+        assert!(base == self.next && next > base, "{}: {base}..{next} at {}", self.partition, self.next);
+        let timestamp = if max_timestamp < 0 { now_ms } else { max_timestamp };
+        let bytes = batch.len() as u64;
+        if self.rolls_before(bytes, next, timestamp) {
+            self.roll();
+        }
+        let (segment, position) = (self.active().base, self.active().end);
+        self.tail.append(segment, position, base, batch, now_ms);
+        self.active_mut().add(base, bytes, timestamp);
+        self.epochs.appended(epoch, base);
+        self.next = next;
+        self.dirty = true;
+        self.appended_ms = now_ms;
+    }
+
+    /// Source: Kafka, `LogSegment.shouldRoll`.
+    fn rolls_before(&self, bytes: u64, next: Offset, timestamp: i64) -> bool {
+        let active = self.active();
+        active.end > 0
+            && (active.end + bytes > self.settings.segment_bytes
+                || timestamp.saturating_sub(active.first_timestamp) > self.settings.segment_ms
+                || next.get() - active.base.get() > i64::from(i32::MAX))
+    }
+
+    fn roll(&mut self) {
+        let base = self.active().base;
+        self.tail.pad_last_block(base);
+        self.active_mut().rolled = true;
+        self.live.push_back(Live::new(self.next));
+    }
+
+    /// Leaves out the offsets up to `end`, which cannot be read back.
+    pub(super) fn quarantine_to(&mut self, end: Offset) {
+        let start = self.quarantined.as_ref().map_or(self.next, |range| range.start);
+        self.quarantined = Some(start..end);
+        self.next = end;
+        self.dirty = true;
+    }
+
+    /// The segment that holds an offset, or would.
+    pub(super) fn segment_of(&self, offset: Offset) -> Offset {
+        if let Some(live) = self.live.iter().rev().find(|live| live.base <= offset) {
+            return live.base;
+        }
+        let after = self.sealed.partition_point(|sealed| sealed.base <= offset);
+        after.checked_sub(1).map_or(self.log_start, |at| self.sealed[at].base)
+    }
+
+    /// All segments: base offset, bytes, largest timestamp; ascending.
+    pub(super) fn segments(&self) -> impl Iterator<Item = Sealed> {
+        let live = self.live.iter().map(|live| Sealed {
+            base: live.base,
+            length: live.end,
+            max_timestamp: live.max_timestamp,
+        });
+        self.sealed.iter().copied().chain(live)
+    }
+
+    /// Bytes of a segment.
+    pub(super) fn segment_end(&self, segment: Offset) -> Option<u64> {
+        self.live
+            .iter()
+            .find(|live| live.base == segment)
+            .map(|live| live.end)
+            .or_else(|| self.sealed_segment(segment).map(|sealed| sealed.length))
+    }
+
+    fn sealed_segment(&self, segment: Offset) -> Option<&Sealed> {
+        self.sealed.binary_search_by_key(&segment, |sealed| sealed.base).ok().map(|at| &self.sealed[at])
+    }
+
+    /// Where a reader that asks for `offset` was told to go on.
+    pub(super) fn hint(&self, offset: Offset) -> Option<(Offset, u64)> {
+        let hint = self.hints.iter().flatten().find(|hint| hint.offset == offset)?;
+        Some((hint.segment, hint.position))
+    }
+
+    pub(super) fn remember(&mut self, offset: Offset, segment: Offset, position: u64) {
+        if self.hint(offset).is_none() {
+            self.hints[self.next_hint] = Some(Hint { offset, segment, position });
+            self.next_hint = (self.next_hint + 1) % HINTS_MAX;
+        }
+    }
+
+    /// The part of a request that can be answered.
+    pub(super) fn narrow(&self, wanted: Wanted) -> Result<Wanted, LogError> {
+        let (offset, start, end) = (wanted.from, self.log_start, self.next);
+        if offset < start || offset > end {
+            return Err(LogError::OffsetOutOfRange { offset, start, end });
+        }
+        match &self.quarantined {
+            Some(range) if range.contains(&offset) => {
+                Err(LogError::Quarantined { start: range.start, end: range.end })
+            }
+            Some(range) if offset < range.start => Ok(Wanted { end: wanted.end.min(range.start), ..wanted }),
+            _ => Ok(wanted),
+        }
+    }
+
+    /// The answer, if all of it is in memory.
+    pub(super) fn read_tail(&mut self, wanted: &Wanted) -> Option<Vec<Bytes>> {
+        let active = self.active().base;
+        let in_memory = |&(segment, position): &(Offset, u64)| {
+            self.tail.start_of(segment).is_some_and(|start| start <= position)
+                && (segment == active || self.segment_end(segment).is_some_and(|end| position < end))
+        };
+        let start = self.hint(wanted.from).filter(in_memory).or_else(|| self.tail.batch_before(wanted.from));
+        let (segment, mut at) = start?;
+        let end = self.segment_end(segment)?;
+        let (mut start, mut taken, mut next) = (at, 0, wanted.from);
+        while at < end {
+            let head = self.tail.head_at(segment, at)?;
+            if head.next > wanted.from {
+                if !wanted.takes(&head, taken) {
+                    break;
+                }
+                if taken == 0 {
+                    start = at;
+                }
+                taken += head.length;
+                next = head.next;
+            }
+            at += head.length as u64;
+        }
+        if taken == 0 {
+            // Nothing of this segment: an offset at its end belongs to the next one.
+            let has_next = self.live.iter().any(|live| live.base > segment && live.base < wanted.end);
+            return if at == end && has_next { None } else { Some(Vec::new()) };
+        }
+        self.remember(next, segment, at);
+        Some(self.tail.slices(segment, start..start + taken as u64))
+    }
+
+    /// Bytes of memory that grow with use: chunks and the index of live segments.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let entries: usize = self.live.iter().map(|live| live.index.capacity()).sum();
+        self.tail.memory_bytes() + entries * size_of::<Entry>() + self.entry.len()
+    }
+}

@@ -1,0 +1,434 @@
+//! From an offset, or a time, to a run of whole batches.
+//!
+//! What is in memory is answered from there, as slices of the tail's chunks, without a copy. For the rest
+//! the index gives a position, from which blocks are read in one piece and trimmed; where a stretch ends on
+//! disk and goes on in memory, the two are put side by side. Which bytes lie where is decided in one
+//! turn, before the read: memory only ever lets go of bytes that are in the segment.
+
+use std::{cell::RefCell, ops::Range, rc::Rc};
+
+use bytes::Bytes;
+
+use crate::{
+    io::{buffer::block_start, disk::Open},
+    log::{
+        LogError, LogId, Store,
+        files::{file_name, is_absent, read_blocks},
+        format::{BATCH_HEADER_BYTES, BatchHead},
+        index::{self, Entry, INDEX_FILE_BYTES_MAX, INDEX_INTERVAL_BYTES, Seek},
+        partition_log::Wanted,
+    },
+    model::{Offset, TopicPartition},
+};
+
+/// Least that one read asks of the disk, in bytes: a look-up walks about this far.
+const READ_BYTES_MIN: usize = 128 * 1024;
+/// Most that one read asks of the disk, in bytes, unless one batch is larger.
+const READ_BYTES_MAX: usize = 1 << 20;
+
+/// What to do with a batch on the way.
+enum Choice {
+    Skip,
+    Take,
+    /// Take it, and look no further.
+    TakeLast,
+    Stop,
+}
+
+/// Why a walk ended.
+enum End {
+    Stopped,
+    /// The next batch starts here, outside the view.
+    Beyond(u64),
+    /// The batch here is to be taken, but only its first bytes are in the view. It has this many.
+    Cut(u64, usize),
+}
+
+/// A stretch of a segment in memory.
+struct View {
+    start: u64,
+    end: u64,
+    pieces: Vec<Bytes>,
+}
+
+impl View {
+    fn slices(&self, range: Range<u64>) -> Vec<Bytes> {
+        let mut slices = Vec::new();
+        let mut at = self.start;
+        for piece in &self.pieces {
+            let end = at + piece.len() as u64;
+            let (from, to) = (range.start.max(at), range.end.min(end));
+            if from < to {
+                slices.push(piece.slice((from - at) as usize..(to - at) as usize));
+            }
+            at = end;
+        }
+        slices
+    }
+
+    fn head_at(&self, position: u64) -> Option<BatchHead> {
+        let mut header = [0; BATCH_HEADER_BYTES];
+        let mut filled = 0;
+        for slice in self.slices(position..position + BATCH_HEADER_BYTES as u64) {
+            header[filled..filled + slice.len()].copy_from_slice(&slice);
+            filled += slice.len();
+        }
+        BatchHead::parse(&header)
+    }
+
+    /// Goes from batch to batch; `None` in the error's place: there is no batch at that position.
+    fn walk(
+        &self,
+        mut at: u64,
+        mut choose: impl FnMut(u64, &BatchHead) -> Choice,
+    ) -> Result<(Range<u64>, End), u64> {
+        let mut taken = at..at;
+        loop {
+            if at >= self.end {
+                return Ok((taken, End::Beyond(at)));
+            }
+            if at + BATCH_HEADER_BYTES as u64 > self.end {
+                return Ok((taken, End::Cut(at, BATCH_HEADER_BYTES)));
+            }
+            let head = self.head_at(at).ok_or(at)?;
+            let next = at + head.length as u64;
+            let choice = choose(at, &head);
+            match choice {
+                Choice::Stop => return Ok((taken, End::Stopped)),
+                Choice::Skip => {}
+                _ if next > self.end => return Ok((taken, End::Cut(at, head.length))),
+                Choice::Take | Choice::TakeLast => {
+                    taken = if taken.is_empty() { at..next } else { taken.start..next };
+                }
+            }
+            if matches!(choice, Choice::TakeLast) {
+                return Ok((taken, End::Stopped));
+            }
+            at = next;
+        }
+    }
+}
+
+impl Store {
+    /// Whole batches from the one that holds `from` on, below `end`: at most `max_bytes`, except that with
+    /// `at_least_one` the first goes out whatever its size (KIP-74). Ends with its segment at the latest.
+    /// Empty if there is nothing below `end`.
+    ///
+    /// # Errors
+    /// [`LogError::OffsetOutOfRange`], [`LogError::Quarantined`], or the segment could not be read.
+    pub async fn read(
+        &self,
+        id: LogId,
+        from: Offset,
+        end: Offset,
+        max_bytes: usize,
+        at_least_one: bool,
+    ) -> Result<Vec<Bytes>, LogError> {
+        let wanted = Wanted { from, end, max_bytes, at_least_one };
+        if let Some(answer) = self.read_in_memory(id, wanted)? {
+            return Ok(answer);
+        }
+        let wanted = self.with_log(id, |log| log.narrow(wanted))??;
+        let (partition, hint, segment) =
+            self.with_log(id, |log| (log.partition, log.hint(from), log.segment_of(from)))?;
+        let mut place = match hint.filter(|hint| hint.0 == segment) {
+            Some((segment, position)) => Place { segment, position, entry: None },
+            None => self.place(id, partition, segment, Seek::Offset(from)).await?,
+        };
+        let bytes = max_bytes.clamp(READ_BYTES_MIN, READ_BYTES_MAX);
+        let (mut taken, mut next) = (0, from);
+        let found = self
+            .search(id, partition, &mut place, bytes, wanted.end, |_, head| {
+                if head.next <= wanted.from {
+                    return Choice::Skip;
+                }
+                if !wanted.takes(head, taken) {
+                    return Choice::Stop;
+                }
+                taken += head.length;
+                next = head.next;
+                Choice::Take
+            })
+            .await?;
+        let Some((slices, stopped_at)) = found else { return Ok(Vec::new()) };
+        // A batch that was chosen but reached out of the view is not part of the answer.
+        let whole: usize = slices.iter().map(Bytes::len).sum();
+        if whole == taken {
+            self.with_log(id, |log| log.remember(next, place.segment, stopped_at))?;
+        }
+        Ok(slices)
+    }
+
+    /// As [`Store::read`]; `None` if the disk must be asked.
+    pub(super) fn read_in_memory(&self, id: LogId, wanted: Wanted) -> Result<Option<Vec<Bytes>>, LogError> {
+        self.with_log(id, |log| {
+            let wanted = log.narrow(wanted)?;
+            if wanted.from >= wanted.end {
+                return Ok(Some(Vec::new()));
+            }
+            Ok(log.read_tail(&wanted))
+        })?
+    }
+
+    /// The first batch below `end` whose largest timestamp is not below `timestamp`. The caller looks for
+    /// the record in it.
+    ///
+    /// # Errors
+    /// The segment could not be read.
+    pub async fn batch_for_time(
+        &self,
+        id: LogId,
+        timestamp: i64,
+        end: Offset,
+    ) -> Result<Option<Bytes>, LogError> {
+        let (partition, start, segments) = self.with_log(id, |log| {
+            let due = log.segments().filter(|s| s.max_timestamp >= timestamp && s.base < end);
+            (log.partition, log.log_start, due.map(|segment| segment.base).collect::<Vec<_>>())
+        })?;
+        for segment in segments {
+            let mut place = self.place(id, partition, segment, Seek::Time(timestamp)).await?;
+            let found = self
+                .search(id, partition, &mut place, READ_BYTES_MIN, end, |_, head| {
+                    if head.next > end {
+                        Choice::Stop
+                    } else if head.max_timestamp < timestamp || head.next <= start {
+                        Choice::Skip
+                    } else {
+                        Choice::TakeLast
+                    }
+                })
+                .await?;
+            if let Some((slices, _)) = found {
+                return Ok(Some(joined(slices)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The first batch with the largest timestamp of the log, if it lies below `end` (KIP-734).
+    ///
+    /// # Errors
+    /// The segment could not be read.
+    pub async fn batch_with_max_timestamp(&self, id: LogId, end: Offset) -> Result<Option<Bytes>, LogError> {
+        let largest = self.with_log(id, |log| log.segments().map(|s| s.max_timestamp).max())?;
+        match largest {
+            Some(timestamp) if timestamp >= 0 => self.batch_for_time(id, timestamp, end).await,
+            _ => Ok(None),
+        }
+    }
+
+    /// Walks from a place on, over as many views and segments as it takes, until something was taken or
+    /// the walk was stopped. Says what was taken and where it ended.
+    async fn search(
+        &self,
+        id: LogId,
+        partition: TopicPartition,
+        place: &mut Place,
+        bytes: usize,
+        end: Offset,
+        mut choose: impl FnMut(u64, &BatchHead) -> Choice,
+    ) -> Result<Option<(Vec<Bytes>, u64)>, LogError> {
+        let mut bytes = bytes;
+        loop {
+            let segment = place.segment;
+            let segment_end = self.with_log(id, |log| log.segment_end(segment))?;
+            let segment_end = segment_end.ok_or(LogError::UnknownLog)?;
+            if place.position >= segment_end {
+                let after = |log: &mut crate::log::partition_log::Log| {
+                    log.segments().map(|s| s.base).find(|&base| base > segment && base < end)
+                };
+                let Some(next) = self.with_log(id, after)? else { return Ok(None) };
+                *place = Place { segment: next, position: 0, entry: Some(Entry::first(next)) };
+                continue;
+            }
+            let view = self.view(id, partition, segment, place.position, bytes).await?;
+            let mut learned = Learned::new(place.entry);
+            let walked = view.walk(place.position, |at, head| {
+                let choice = choose(at, head);
+                if matches!(choice, Choice::Skip) {
+                    learned.pass(at, head);
+                }
+                choice
+            });
+            let damaged = |position| LogError::Damaged {
+                segment: file_name(&self.segment_path(partition, segment)),
+                position,
+            };
+            let (taken, ended) = walked.map_err(damaged)?;
+            place.entry = self.learn(id, segment, learned);
+            if !taken.is_empty() {
+                return Ok(Some((view.slices(taken.clone()), taken.end)));
+            }
+            match ended {
+                End::Stopped => return Ok(None),
+                End::Beyond(at) => place.position = at,
+                End::Cut(at, _) if view.end == segment_end => return Err(damaged(at)),
+                End::Cut(at, length) => {
+                    place.position = at;
+                    bytes = bytes.max(length);
+                }
+            }
+        }
+    }
+
+    /// `bytes` of a segment from `start` on, or what there is, from disk and memory.
+    async fn view(
+        &self,
+        id: LogId,
+        partition: TopicPartition,
+        segment: Offset,
+        start: u64,
+        bytes: usize,
+    ) -> Result<View, LogError> {
+        let (end, disk_end, in_memory) = self.with_log(id, |log| {
+            let segment_end = log.segment_end(segment).unwrap_or(0);
+            let end = (start + bytes as u64).min(segment_end);
+            let disk_end = log.tail.start_of(segment).unwrap_or(segment_end).min(end);
+            (end, disk_end, log.tail.slices(segment, start.max(disk_end)..end))
+        })?;
+        let mut pieces = Vec::with_capacity(1 + in_memory.len());
+        if start < disk_end {
+            let path = || self.segment_path(partition, segment);
+            let failed = |source| LogError::Io { path: path(), source };
+            let file = self.segment_file(id, partition, segment, Open::Existing).await.map_err(failed)?;
+            let buffer = read_blocks(&*file, start, disk_end).await.map_err(failed)?;
+            let from = block_start(start);
+            let (first, last) = ((start - from) as usize, (disk_end - from) as usize);
+            if buffer.len() < last {
+                let position = from + buffer.len() as u64;
+                return Err(LogError::Damaged { segment: file_name(&path()), position });
+            }
+            pieces.push(buffer.freeze().slice(first..last).into_bytes());
+        }
+        pieces.extend(in_memory);
+        Ok(View { start, end, pieces })
+    }
+
+    /// Where in a segment a walk towards `seek` starts.
+    async fn place(
+        &self,
+        id: LogId,
+        partition: TopicPartition,
+        segment: Offset,
+        seek: Seek,
+    ) -> Result<Place, LogError> {
+        let live = self.with_log(id, |log| {
+            log.live_segment(segment).and_then(|live| index::nearest(&live.index, seek))
+        })?;
+        let entry = match live {
+            Some(entry) => entry,
+            None => {
+                let entries = self.older_index(id, partition, segment).await?;
+                let nearest = index::nearest(&entries.borrow(), seek);
+                nearest.unwrap_or(Entry::first(segment))
+            }
+        };
+        Ok(Place { segment, position: entry.position, entry: Some(entry) })
+    }
+
+    /// The index of a segment as its file has it, and what walks have learned; from the first batch on.
+    async fn older_index(
+        &self,
+        id: LogId,
+        partition: TopicPartition,
+        segment: Offset,
+    ) -> Result<Rc<RefCell<Vec<Entry>>>, LogError> {
+        let cached = self.indexes.borrow_mut().get(&(id, segment));
+        if let Some(entries) = cached {
+            return Ok(entries);
+        }
+        // A sealed segment's file was written with its last batch; an active one's may know batches that
+        // a power loss took.
+        let valid_to = self.with_log(id, |log| match log.live_segment(segment) {
+            Some(live) => live.index_valid_to,
+            None => log.segment_end(segment).unwrap_or(0),
+        })?;
+        let bytes = self.disk.read_small(&self.index_path(partition, segment), INDEX_FILE_BYTES_MAX).await;
+        if !is_absent(&bytes) && bytes.is_err() {
+            tracing::warn!(%partition, segment = %segment, "index cannot be read; walking the segment instead");
+        }
+        let mut entries = bytes.ok().and_then(|bytes| index::decode(segment, &bytes)).unwrap_or_default();
+        entries.retain(|entry| entry.position < valid_to);
+        index::merge(&mut entries, &[Entry::first(segment)]);
+        let entries = Rc::new(RefCell::new(entries));
+        self.indexes.borrow_mut().insert((id, segment), entries.clone());
+        Ok(entries)
+    }
+
+    /// Writes a live segment's index file and drops its entries from memory. A failure costs walks only.
+    pub(super) async fn save_index(&self, id: LogId, segment: Offset) {
+        let Ok(partition) = self.with_log(id, |log| log.partition) else { return };
+        let Ok(entries) = self.older_index(id, partition, segment).await else { return };
+        let live = self.with_log(id, |log| {
+            log.live_segment(segment).map(|live| (std::mem::take(&mut live.index), live.end))
+        });
+        let Ok(Some((live, end))) = live else { return };
+        index::merge(&mut entries.borrow_mut(), &live);
+        let path = self.index_path(partition, segment);
+        let bytes = index::encode(segment, &entries.borrow());
+        let saved = self.disk.write_small(&path, bytes).await;
+        if let Err(error) = &saved {
+            tracing::warn!(file = %path.display(), %error, "index not written; look-ups will walk the segment");
+            // What is there may be older than the segment's end.
+            let _ = self.disk.remove_file(&path).await;
+        }
+        let valid_to = if saved.is_ok() { end } else { 0 };
+        let _ = self.with_log(id, |log| {
+            if let Some(live) = log.live_segment(segment) {
+                live.index_valid_to = valid_to;
+                log.dirty = true;
+            }
+        });
+    }
+
+    /// Adds what a walk has learned to the index in memory; says the last entry it knows.
+    fn learn(&self, id: LogId, segment: Offset, learned: Learned) -> Option<Entry> {
+        if !learned.entries.is_empty()
+            && let Some(entries) = self.indexes.borrow_mut().get(&(id, segment))
+        {
+            index::merge(&mut entries.borrow_mut(), &learned.entries);
+        }
+        learned.next
+    }
+}
+
+/// Where a walk is.
+struct Place {
+    segment: Offset,
+    position: u64,
+    /// The same place as an index entry; unknown for one that was remembered as a position only.
+    entry: Option<Entry>,
+}
+
+/// Index entries for the batches that a walk passes.
+struct Learned {
+    /// The batch that follows, as an entry.
+    next: Option<Entry>,
+    indexed_to: u64,
+    entries: Vec<Entry>,
+}
+
+impl Learned {
+    fn new(start: Option<Entry>) -> Self {
+        Self { next: start, indexed_to: start.map_or(0, |entry| entry.position), entries: Vec::new() }
+    }
+
+    fn pass(&mut self, at: u64, head: &BatchHead) {
+        let Some(entry) = self.next else { return };
+        if at - self.indexed_to >= INDEX_INTERVAL_BYTES {
+            self.entries.push(Entry { offset: head.base, position: at, ..entry });
+            self.indexed_to = at;
+        }
+        let max_before = entry.max_before.max(head.max_timestamp);
+        self.next = Some(Entry { offset: head.next, position: at + head.length as u64, max_before });
+    }
+}
+
+fn joined(mut slices: Vec<Bytes>) -> Bytes {
+    if slices.len() == 1
+        && let Some(only) = slices.pop()
+    {
+        return only;
+    }
+    slices.concat().into()
+}

@@ -1,0 +1,372 @@
+//! From what the last start left on disk to logs that can be appended to.
+//!
+//! Each shard of the new generation reads the checkpoint of *every* shard of the former one, takes the
+//! partitions it owns, and replays the journals from where the checkpoints say. Segments are never
+//! scanned: below the pictured position they are durable, all above is in the journal and written again.
+//! Then everything is settled and synced, and the new generation's first checkpoint written. Until the
+//! new generation is published the former one stays as it was, in checkpoint and journal, so that a crash
+//! at any point here is repaired by doing it all again ([`crate::log::generation`]).
+//!
+//! What a crash may leave, and what is kept:
+//!
+//! | found                                                          | done                                  |
+//! |----------------------------------------------------------------|---------------------------------------|
+//! | newest checkpoint with the clean mark                          | nothing to replay; journal not opened |
+//! | newest checkpoint damaged, the older one sound                 | replay from the older: its frames are still there |
+//! | no sound checkpoint in a shard's directory                     | refused, naming the file              |
+//! | journal file named by the checkpoint missing                   | refused, naming the file              |
+//! | a frame of a kind or version unknown here                      | refused, naming the directory         |
+//! | bad or missing frame, no later frame knew it as durable        | torn tail: cut there, logged          |
+//! | bad or missing frame that a later one knew as durable          | corruption: the offsets are quarantined, later frames kept, logged, the journal moved to `orphaned/` |
+//! | segment bytes above the pictured position                      | written again, the same bytes         |
+//! | segment files above the pictured active segment                | emptied when the log reaches them, removed if it never does |
+//! | index file older or newer than its segment                     | used as far as the checkpoint vouches |
+//! | directory of a generation that was never published             | removed                               |
+//! | directory of a generation before the valid one                 | removed                               |
+//! | partition in a checkpoint that nobody owns any more            | not taken over; its files stay        |
+//! | partition directory that nobody knows                          | moved to `orphaned/` by the caller    |
+//!
+//! Quarantined offsets were acknowledged: they are not given out again and not jumped over in silence.
+//! Reads below them work, reads in them and all appends answer [`crate::log::LogError::Quarantined`].
+
+use std::{cell::RefCell, collections::HashMap, io, ops::Range, path::Path, rc::Rc};
+
+use futures_lite::future;
+
+use crate::{
+    io::{
+        clock::Clock,
+        disk::{Disk, Open},
+    },
+    log::{
+        Generation, LogId, LogSettings, Logs, OpenError, Signals, State, Store, StoreOptions, checkpoint,
+        checkpointing::Pictured,
+        format::{BATCH_HEADER_BYTES, BatchHead, Frame, journal_name, shard_directory, slot_in_name},
+        generation::set_aside,
+        journal::Journal,
+        lru::Lru,
+        partition_log::Log,
+        replay::{Next, Replay},
+    },
+    model::{LeaderEpoch, Offset, TopicPartition},
+};
+
+/// Replayed bytes kept in memory before they are settled.
+const REPLAYED_BYTES_MAX: u64 = 32 << 20;
+
+/// A log as recovery has found it.
+#[derive(Debug)]
+pub struct RecoveredLog {
+    /// Its name in this store.
+    pub log: LogId,
+    /// Which partition it is.
+    pub partition: TopicPartition,
+    /// First offset that can be read.
+    pub log_start_offset: Offset,
+    /// Offset that the next batch gets.
+    pub log_end_offset: Offset,
+    /// What [`crate::log::Observer::snapshot`] gave last; empty if it never was asked.
+    pub snapshot: Vec<u8>,
+    /// Headers of the batches appended after that snapshot, in order.
+    pub replayed: Vec<[u8; BATCH_HEADER_BYTES]>,
+    /// Offsets that cannot be read back.
+    pub quarantined: Option<Range<Offset>>,
+}
+
+/// What the caller wants back with a log, until its own snapshot takes the place.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Recovered {
+    pub(super) snapshot: Vec<u8>,
+    pub(super) replayed: Vec<[u8; BATCH_HEADER_BYTES]>,
+}
+
+impl Store {
+    /// Opens the logs of one shard of a new generation, from what the `former` one left.
+    ///
+    /// Of `owned`, those that the former generation knew come back; the others are to be created. Nothing
+    /// may be appended before the generation is published and [`Store::adopt`] has returned.
+    ///
+    /// # Errors
+    /// The former generation is as it was; see the table above.
+    pub async fn open(
+        disk: Rc<dyn Disk>,
+        clock: Rc<dyn Clock>,
+        options: StoreOptions,
+        former: Generation,
+        owned: Vec<(TopicPartition, LogSettings)>,
+    ) -> Result<(Rc<Self>, Vec<RecoveredLog>), OpenError> {
+        assert!(options.journal_files_max >= 2, "a ring has at least two files");
+        assert_eq!(options.journal_file_bytes % 4096, 0, "a journal file is whole blocks");
+        let o = &options;
+        let group_bytes_max = o.group_bytes_max.min(o.journal_file_bytes as usize);
+        let journal = Journal::new(o.journal_id, group_bytes_max, o.journal_file_bytes, o.journal_files_max);
+        let store = Rc::new(Self {
+            disk,
+            clock,
+            logs: RefCell::new(Logs::default()),
+            journal: RefCell::new(journal),
+            files: RefCell::new(Lru::new(o.open_files_max)),
+            indexes: RefCell::new(Lru::new(o.indexes_max)),
+            observer: RefCell::new(None),
+            state: State::default(),
+            signals: Signals::default(),
+            damaged_journals: RefCell::new(Vec::new()),
+            options,
+        });
+        let recovered = store.recover(former, owned.into_iter().collect()).await?;
+        Ok((store, recovered))
+    }
+
+    async fn recover(
+        &self,
+        former: Generation,
+        owned: HashMap<TopicPartition, LogSettings>,
+    ) -> Result<Vec<RecoveredLog>, OpenError> {
+        let directory = self.directory();
+        if self.disk.list(&directory).await.is_ok() {
+            let removed = self.disk.remove_directory(&directory).await;
+            removed.map_err(|error| OpenError::io(&directory, error))?;
+        }
+        let made = self.disk.create_directories(&directory).await;
+        made.map_err(|error| OpenError::io(&directory, error))?;
+        let mut ids = HashMap::new();
+        for shard in 0..former.shards {
+            self.recover_shard(former.number, shard, &owned, &mut ids).await?;
+        }
+        self.settle_replayed().await.map_err(|error| OpenError::io(&self.options.data, error))?;
+        self.state.replay_sequence.set(self.journal.borrow().written_end);
+        let made = self.make_checkpoint(false, false).await;
+        made.map_err(|error| OpenError::io(&directory, error))?;
+        Ok(self.found())
+    }
+
+    fn found(&self) -> Vec<RecoveredLog> {
+        let logs = &mut *self.logs.borrow_mut();
+        let mut found = Vec::new();
+        for id in logs.by_id.ids() {
+            let Some(log) = logs.by_id.get_mut(id) else { continue };
+            // The batches are on the disk for good: the checkpoint has been written.
+            (log.written_end, log.durable_end) = (log.next, log.next);
+            // The caller's first snapshot takes the place of the headers.
+            log.dirty |= !log.recovered.replayed.is_empty();
+            self.state.dirty.set(self.state.dirty.get() || log.dirty);
+            let Recovered { snapshot, replayed } = log.recovered.clone();
+            found.push(RecoveredLog {
+                log: id,
+                partition: log.partition,
+                log_start_offset: log.log_start,
+                log_end_offset: log.next,
+                snapshot,
+                replayed,
+                quarantined: log.quarantined.clone(),
+            });
+        }
+        found
+    }
+
+    async fn recover_shard(
+        &self,
+        generation: u64,
+        shard: u32,
+        owned: &HashMap<TopicPartition, LogSettings>,
+        ids: &mut HashMap<TopicPartition, LogId>,
+    ) -> Result<(), OpenError> {
+        let directory = shard_directory(&self.options.data, generation, shard);
+        let loaded = checkpoint::load(&*self.disk, &directory).await?;
+        let broken = || OpenError::damaged(&directory, "an entry of its checkpoint cannot be read");
+        for entry in &loaded.entries {
+            let partition = checkpoint::partition_of(entry).ok_or_else(broken)?;
+            let Some(&settings) = owned.get(&partition) else { continue };
+            let log = checkpoint::decode_log(entry, settings).ok_or_else(broken)?;
+            ids.insert(partition, self.logs.borrow_mut().by_id.insert(log));
+        }
+        let from = loaded.checkpoint;
+        if from.clean {
+            return Ok(());
+        }
+        let failed = |error| OpenError::io(&directory, error);
+        let replay = Replay::open(&*self.disk, &directory, from.journal_id, from.replay_from).await;
+        let Some(mut replay) = replay.map_err(failed)? else {
+            let name = journal_name(from.replay_from.slot.unwrap_or(0));
+            return Err(OpenError::damaged(
+                &directory.join(name),
+                "it is missing, and the checkpoint needs it",
+            ));
+        };
+        loop {
+            match replay.next().await.map_err(failed)? {
+                Next::Frame(frame) => {
+                    if !frame.is_batch {
+                        return Err(OpenError::damaged(
+                            &directory,
+                            "its journal has frames of a newer version",
+                        ));
+                    }
+                    if frame.sequence >= from.captured {
+                        self.replay(&frame, replay.payload(), owned, ids);
+                    }
+                    if self.logs.borrow().unsettled > REPLAYED_BYTES_MAX {
+                        self.settle_replayed().await.map_err(failed)?;
+                    }
+                }
+                Next::Lost { frame, count } => {
+                    tracing::error!(journal = %directory.display(), count, ?frame,
+                        "frames of the journal that had been durable cannot be read");
+                    let mut damaged = self.damaged_journals.borrow_mut();
+                    if !damaged.contains(&shard) {
+                        damaged.push(shard);
+                    }
+                    if let Some(frame) = frame.filter(|frame| frame.sequence >= from.captured) {
+                        self.lost(&frame, owned, ids);
+                    }
+                }
+                Next::End { torn } => {
+                    if torn {
+                        tracing::warn!(journal = %directory.display(), "cut off what was not yet durable");
+                    }
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn log_of(
+        &self,
+        partition: TopicPartition,
+        owned: &HashMap<TopicPartition, LogSettings>,
+        ids: &mut HashMap<TopicPartition, LogId>,
+    ) -> Option<LogId> {
+        let &settings = owned.get(&partition)?;
+        let mut logs = self.logs.borrow_mut();
+        let new = || logs.by_id.insert(Log::new(partition, settings, Offset::ZERO));
+        Some(*ids.entry(partition).or_insert_with(new))
+    }
+
+    /// Appends a batch that was in the journal.
+    fn replay(
+        &self,
+        frame: &Frame,
+        batch: &[u8],
+        owned: &HashMap<TopicPartition, LogSettings>,
+        ids: &mut HashMap<TopicPartition, LogId>,
+    ) {
+        let Some(id) = self.log_of(frame.partition, owned, ids) else { return };
+        let header = batch.first_chunk::<BATCH_HEADER_BYTES>();
+        let Some((header, head)) = header.and_then(|header| Some((header, BatchHead::parse(header)?))) else {
+            return self.lost(frame, owned, ids);
+        };
+        let logs = &mut *self.logs.borrow_mut();
+        let Some(log) = logs.by_id.get_mut(id) else { return };
+        if frame.base_offset < log.next {
+            tracing::error!(partition = %frame.partition, ?frame, end = %log.next,
+                "the journal repeats offsets; the first stay");
+            return;
+        }
+        if frame.base_offset > log.next {
+            quarantine(log, frame.base_offset);
+        }
+        log.recovered.replayed.push(*header);
+        let (epoch, now_ms) = (LeaderEpoch::new(frame.leader_epoch), self.clock.wall_ms());
+        logs.append(id, head.base, frame.next_offset, epoch, head.max_timestamp, batch, now_ms);
+    }
+
+    /// A batch that was durable cannot be read.
+    fn lost(
+        &self,
+        frame: &Frame,
+        owned: &HashMap<TopicPartition, LogSettings>,
+        ids: &mut HashMap<TopicPartition, LogId>,
+    ) {
+        let Some(id) = self.log_of(frame.partition, owned, ids) else { return };
+        if let Some(log) = self.logs.borrow_mut().by_id.get_mut(id)
+            && frame.next_offset > log.next
+        {
+            quarantine(log, frame.next_offset);
+        }
+    }
+
+    /// Writes what replay has brought to the segments and syncs them, several logs at a time.
+    async fn settle_replayed(&self) -> io::Result<()> {
+        let pictured = {
+            let mut logs = self.logs.borrow_mut();
+            let mut pictured = Vec::new();
+            for id in logs.by_id.ids() {
+                if let Some(log) =
+                    logs.by_id.get_mut(id).filter(|log| log.unsettled() > 0 || log.live.len() > 1)
+                {
+                    let active = log.active();
+                    pictured.push(Pictured { id, segment: active.base, settled: active.settle_end() });
+                }
+            }
+            RefCell::new(pictured)
+        };
+        let worker = || async {
+            loop {
+                let next = pictured.borrow_mut().pop();
+                let Some(log) = next else { return Ok(()) };
+                self.reach(&log, false).await?;
+            }
+        };
+        let four =
+            || future::try_zip(future::try_zip(worker(), worker()), future::try_zip(worker(), worker()));
+        future::try_zip(four(), four()).await.map(|_| ())
+    }
+
+    /// Takes over the former generation's journal files as space for this one's, and removes its
+    /// directories; a journal in which durable frames were damaged is moved to `orphaned/` instead. Once
+    /// the new generation is published, before anything is appended.
+    ///
+    /// # Errors
+    /// A file could not be renamed or removed.
+    pub async fn adopt(&self, former: Generation) -> Result<(), OpenError> {
+        let shards = self.options.generation.shards.max(1);
+        for shard in (0..former.shards).filter(|shard| shard % shards == self.options.shard) {
+            let directory = shard_directory(&self.options.data, former.number, shard);
+            let failed = |error| OpenError::io(&directory, error);
+            if self.damaged_journals.borrow().contains(&shard) {
+                set_aside(&*self.disk, &self.options.data, &directory).await?;
+                continue;
+            }
+            for name in self.disk.list(&directory).await.map_err(failed)? {
+                if slot_in_name(&name).is_some() {
+                    self.adopt_file(&directory.join(name)).await.map_err(failed)?;
+                }
+            }
+            self.disk.remove_directory(&directory).await.map_err(failed)?;
+        }
+        let none = self.journal.borrow().file_count() == 0;
+        let slot = if none { self.journal.borrow_mut().new_slot() } else { None };
+        if let Some(slot) = slot
+            && let Err(error) = self.add_journal_file(slot).await
+        {
+            self.journal.borrow_mut().not_added();
+            // A full disk is a state: the first append waits for space.
+            if error.kind() != io::ErrorKind::StorageFull {
+                return Err(OpenError::io(&self.directory(), error));
+            }
+        }
+        Ok(())
+    }
+
+    async fn adopt_file(&self, path: &Path) -> io::Result<()> {
+        let slot = self.journal.borrow_mut().new_slot();
+        let Some(slot) = slot else { return Ok(()) };
+        let target = self.directory().join(journal_name(slot));
+        let file = self.disk.open(path, Open::Existing).await?;
+        let length = self.options.journal_file_bytes;
+        if file.length().await? != length {
+            self.journal.borrow_mut().not_added();
+            return Ok(());
+        }
+        self.disk.rename(path, &target).await?;
+        self.disk.sync_directory(&self.directory()).await?;
+        self.journal.borrow_mut().add_file(slot, file, length);
+        Ok(())
+    }
+}
+
+fn quarantine(log: &mut Log, end: Offset) {
+    tracing::error!(partition = %log.partition, start = %log.next, %end,
+        "acknowledged offsets cannot be read back; the partition is quarantined");
+    log.quarantine_to(end);
+}

@@ -1,0 +1,186 @@
+//! What a shard counts. One writer, its core; anyone may read, at any time, without disturbing it.
+//!
+//! The room knows no other room: names of APIs and of errors are the caller's. A counter only grows; what is
+//! open now is a difference of two. [`ShardMetrics`] counts, [`Snapshot`] is added up and shown.
+
+use std::{
+    fmt,
+    ops::AddAssign,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+/// API keys that have a counter of their own: 0 up to this, exclusive. Others share the last.
+pub const API_KEYS_MAX: usize = 128;
+
+macro_rules! counters {
+    ($($variant:ident, $name:literal, $about:literal;)*) => {
+        /// What is counted, besides requests by API.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Counter {
+            $(#[doc = $about] $variant,)*
+        }
+
+        /// Every counter with its name.
+        pub const COUNTERS: &[(Counter, &str)] = &[$((Counter::$variant, $name),)*];
+    };
+}
+
+counters! {
+    Errors, "errors", "Error codes other than NONE in responses.";
+    BytesIn, "bytes_in", "Bytes received from clients.";
+    BytesOut, "bytes_out", "Bytes sent to clients.";
+    RecordsIn, "records_in", "Records appended.";
+    JournalGroups, "journal_groups", "Groups of appends written to the journal, one write each.";
+    Flushes, "flushes", "Flushes of the disk.";
+    Hops, "hops", "Requests, or parts of them, sent to another core.";
+    FetchTail, "fetch_tail", "Reads of a partition answered from memory.";
+    FetchDisk, "fetch_disk", "Reads of a partition that went to the disk.";
+    ConnectionsOpened, "connections_opened", "Connections accepted.";
+    ConnectionsClosed, "connections_closed", "Connections that have ended.";
+}
+
+/// The counters of one shard. Shared with readers in an `Arc`; only the shard's own core writes.
+///
+/// With one writer an increment is a plain load and a plain store: no locked instruction, and no cache
+/// line that two cores write to (hence the alignment: two lines, since processors fetch them in pairs).
+#[derive(Debug)]
+#[repr(align(128))]
+pub struct ShardMetrics {
+    counters: [AtomicU64; COUNTERS.len()],
+    requests: [AtomicU64; API_KEYS_MAX],
+}
+
+impl Default for ShardMetrics {
+    fn default() -> Self {
+        Self { counters: [const { AtomicU64::new(0) }; _], requests: [const { AtomicU64::new(0) }; _] }
+    }
+}
+
+/// Only for the one writer: two would lose counts of each other.
+fn bump(cell: &AtomicU64, by: u64) {
+    cell.store(cell.load(Relaxed).wrapping_add(by), Relaxed);
+}
+
+impl ShardMetrics {
+    /// Counts `by` more. Only on the shard's own core.
+    pub fn add(&self, counter: Counter, by: u64) {
+        bump(&self.counters[counter as usize], by);
+    }
+
+    /// Counts one more. Only on the shard's own core.
+    pub fn count(&self, counter: Counter) {
+        self.add(counter, 1);
+    }
+
+    /// Counts one more request of this API. Only on the shard's own core.
+    pub fn count_request(&self, api_key: i16) {
+        let index = usize::try_from(api_key).unwrap_or(usize::MAX).min(API_KEYS_MAX - 1);
+        bump(&self.requests[index], 1);
+    }
+
+    /// What was counted so far. Each number is right; together they are of nearly one moment.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            counters: std::array::from_fn(|index| self.counters[index].load(Relaxed)),
+            requests: std::array::from_fn(|index| self.requests[index].load(Relaxed)),
+        }
+    }
+}
+
+/// Counters as they were, of one shard or, added up, of several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    counters: [u64; COUNTERS.len()],
+    requests: [u64; API_KEYS_MAX],
+}
+
+impl Default for Snapshot {
+    fn default() -> Self {
+        Self { counters: [0; _], requests: [0; _] }
+    }
+}
+
+impl Snapshot {
+    /// The value of one counter.
+    #[must_use]
+    pub const fn get(&self, counter: Counter) -> u64 {
+        self.counters[counter as usize]
+    }
+
+    /// Connections that are open: an instant between two counters may make it one too few, never negative.
+    #[must_use]
+    pub const fn connections_open(&self) -> u64 {
+        self.get(Counter::ConnectionsOpened).saturating_sub(self.get(Counter::ConnectionsClosed))
+    }
+
+    /// APIs that were asked for, by key, with their numbers of requests.
+    pub fn requests(&self) -> impl Iterator<Item = (i16, u64)> {
+        (0..).zip(self.requests).filter(|&(_, count)| count > 0)
+    }
+
+    /// One line of text; `api_name` names the APIs.
+    #[must_use]
+    pub fn line<N: fmt::Display>(&self, api_name: impl Fn(i16) -> N) -> String {
+        let by_api: Vec<_> =
+            self.requests().map(|(api_key, count)| format!("{} {count}", api_name(api_key))).collect();
+        let mut line = format!("requests {}", self.requests.iter().sum::<u64>());
+        if !by_api.is_empty() {
+            line += &format!(" ({})", by_api.join(", "));
+        }
+        for &(counter, name) in COUNTERS {
+            line += &format!(", {name} {}", self.get(counter));
+        }
+        line + &format!(", connections_open {}", self.connections_open())
+    }
+}
+
+impl AddAssign<&Self> for Snapshot {
+    fn add_assign(&mut self, other: &Self) {
+        self.counters.iter_mut().zip(other.counters).for_each(|(sum, more)| *sum += more);
+        self.requests.iter_mut().zip(other.requests).for_each(|(sum, more)| *sum += more);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_counter_has_its_own_place_and_name() {
+        for (at, (counter, name)) in COUNTERS.iter().enumerate() {
+            assert_eq!(*counter as usize, at, "{name}");
+            assert!(COUNTERS[..at].iter().all(|(_, earlier)| earlier != name), "{name} twice");
+        }
+    }
+
+    #[test]
+    fn shards_add_up_to_one_line() {
+        let (one, two) = (ShardMetrics::default(), ShardMetrics::default());
+        one.add(Counter::BytesIn, 100);
+        two.add(Counter::BytesIn, 11);
+        one.count(Counter::ConnectionsOpened);
+        two.count(Counter::ConnectionsOpened);
+        two.count(Counter::ConnectionsClosed);
+        one.count_request(0);
+        two.count_request(0);
+        two.count_request(18);
+        let mut sum = Snapshot::default();
+        sum += &one.snapshot();
+        sum += &two.snapshot();
+        assert_eq!(sum.get(Counter::BytesIn), 111);
+        assert_eq!(sum.connections_open(), 1);
+        let line = sum.line(|api_key| format!("api{api_key}"));
+        assert!(line.starts_with("requests 3 (api0 2, api18 1), errors 0, bytes_in 111, "), "{line}");
+        assert!(line.ends_with(", connections_open 1"), "{line}");
+        assert!(Snapshot::default().line(|_| "").starts_with("requests 0, errors 0, "));
+    }
+
+    #[test]
+    fn any_api_key_is_counted_somewhere() {
+        let metrics = ShardMetrics::default();
+        [i16::MIN, -1, 0, 127, 128, i16::MAX].into_iter().for_each(|key| metrics.count_request(key));
+        let counted: Vec<_> = metrics.snapshot().requests().collect();
+        assert_eq!(counted, [(0, 1), (127, 5)]);
+    }
+}

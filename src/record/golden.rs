@@ -1,0 +1,48 @@
+//! One batch as Kafka's own Java library wrote it, in each codec (kafka-clients 4.1.0, `MemoryRecordsBuilder`).
+//!
+//! Base offset 7, leader epoch 5, producer 4242, epoch 3, sequence 11; three records, see [`RECORDS`].
+
+use crate::batch::Codec;
+
+/// Timestamp, key, value, headers.
+pub(crate) type Plain =
+    (i64, Option<&'static [u8]>, Option<&'static [u8]>, &'static [(&'static str, Option<&'static [u8]>)]);
+
+pub(crate) const RECORDS: [Plain; 3] = [
+    (1_700_000_000_000, Some(b"key"), Some(b"value"), &[("h", Some(b"x")), ("null", None)]),
+    (1_700_000_000_500, None, Some(&[b'a'; 48]), &[]),
+    (1_699_999_999_999, Some(b""), None, &[]),
+];
+
+pub(crate) fn batch(codec: Codec) -> Vec<u8> {
+    let hex = match codec {
+        Codec::None => {
+            "0000000000000007000000890000000502c3f02a970000000000020000018bcfe568000000018bcfe569f400\
+             0000000000109200030000000b0000000330000000066b65790a76616c75650402680278086e756c6c016e00\
+             e807020160616161616161616161616161616161616161616161616161616161616161616161616161616161\
+             616161616161616161000c000104000100"
+        }
+        Codec::Gzip => {
+            "00000000000000070000007000000005021cadd75d0001000000020000018bcfe568000000018bcfe569f400\
+             0000000000109200030000000b000000031f8b08000000000000ff3360606060cb4eade42a4bcc294d6561ca\
+             60aae0c82bcdc961cc6378c1cec49890482260e06160646160640000e684c1f758000000"
+        }
+        Codec::Snappy => {
+            "0000000000000007000000740000000502ab74f91a0002000000020000018bcfe568000000018bcfe569f400\
+             0000000000109200030000000b0000000382534e415050590000000001000000010000002f58803000000006\
+             6b65790a76616c75650402680278086e756c6c016e00e80702016061ba01001c000c000104000100"
+        }
+        Codec::Lz4 => {
+            "00000000000000070000006f0000000502308ec08f0003000000020000018bcfe568000000018bcfe569f400\
+             0000000000109200030000000b0000000304224d186040822f000000ff1230000000066b65790a76616c7565\
+             0402680278086e756c6c016e00e8070201606101001c80000c00010400010000000000"
+        }
+        Codec::Zstd => {
+            "00000000000000070000006d0000000502ef7849850004000000020000018bcfe568000000018bcfe569f400\
+             0000000000109200030000000b0000000328b52ffd0058840100940230000000066b65790a76616c75650402\
+             680278086e756c6c016e00e80702016061000c000104000100010021024f010000"
+        }
+    };
+    let digit = |c: u8| char::from(c).to_digit(16).expect("a hexadecimal digit") as u8;
+    hex.as_bytes().chunks_exact(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
+}

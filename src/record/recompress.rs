@@ -1,0 +1,78 @@
+//! One batch in another codec, for topics whose `compression.type` is not `producer`.
+
+use corelane_model::CompressionType;
+
+use crate::{
+    batch::{Codec, HEADER_BYTES, LENGTH_OVERHEAD, RecordBatch, set_codec_and_length},
+    compression::{CompressionError, compress, decompress},
+    validate::DECOMPRESSED_BYTES_MAX,
+};
+
+/// The codec a topic's batches are stored in; `None` for "as the producer sent them".
+#[must_use]
+pub fn stored_codec(setting: CompressionType) -> Option<Codec> {
+    match setting {
+        CompressionType::Producer => None,
+        CompressionType::Uncompressed => Some(Codec::None),
+        CompressionType::Gzip => Some(Codec::Gzip),
+        CompressionType::Snappy => Some(Codec::Snappy),
+        CompressionType::Lz4 => Some(Codec::Lz4),
+        CompressionType::Zstd => Some(Codec::Zstd),
+    }
+}
+
+/// The same records in `codec`: header as before, but for codec, length and CRC.
+///
+/// # Errors
+/// The records cannot be unpacked, or come to more than [`DECOMPRESSED_BYTES_MAX`].
+pub fn recompress(batch: &RecordBatch<'_>, from: Codec, codec: Codec) -> Result<Vec<u8>, CompressionError> {
+    let mut plain = Vec::new();
+    let records = if from == Codec::None {
+        batch.payload()
+    } else {
+        decompress(from, batch.payload(), DECOMPRESSED_BYTES_MAX, &mut plain)?;
+        &plain
+    };
+    let mut out = Vec::with_capacity(HEADER_BYTES + records.len());
+    out.extend_from_slice(&batch.as_bytes()[..HEADER_BYTES]);
+    compress(codec, None, records, &mut out)?;
+    let length = out.len() - LENGTH_OVERHEAD;
+    set_codec_and_length(&mut out, codec, length);
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{BatchBuilder, for_each_record};
+
+    #[test]
+    fn records_are_the_same_in_every_codec() {
+        let mut builder = BatchBuilder::new(Codec::None);
+        for i in 0..50_i64 {
+            let value = format!("value {i} value {i}");
+            builder.push(1_000 + i, Some(b"key"), Some(value.as_bytes()), &[("h", Some(b"x"))]);
+        }
+        let mut plain = Vec::new();
+        builder.finish(&mut plain).expect("plain");
+        let read = |bytes: &[u8]| {
+            let batch = RecordBatch::first(bytes).expect("sound").expect("whole");
+            assert!(batch.crc_matches());
+            let mut seen = Vec::new();
+            for_each_record(&batch, &mut Vec::new(), 1 << 20, |record| {
+                seen.push((record.timestamp, record.value.map(<[u8]>::to_vec)));
+            })
+            .expect("records");
+            (batch.codec().expect("codec"), seen)
+        };
+        for from in Codec::ALL {
+            let batch = RecordBatch::first(&plain).expect("sound").expect("whole");
+            let first = recompress(&batch, Codec::None, from).expect("recompressed");
+            for to in Codec::ALL {
+                let batch = RecordBatch::first(&first).expect("sound").expect("whole");
+                let second = recompress(&batch, from, to).expect("recompressed");
+                assert_eq!(read(&second), (to, read(&plain).1), "{from:?} to {to:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! One connection: frames in, responses out in request order, a bounded number in flight.
+//!
+//! Two tasks share it. The reader takes a frame, dispatches it (a produce has its offsets then) and
+//! queues what will become its response; the writer waits for the responses in order, and sends those
+//! that are ready together.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    net::SocketAddr,
+    rc::Rc,
+};
+
+use bytes::Bytes;
+use futures_lite::{FutureExt, future::poll_once};
+
+use crate::{
+    handlers::{Close, Handlers, Response},
+    io::{net::Connection, signal::Signal},
+    metrics::Counter,
+    shard::{Shard, budget::Permit},
+};
+
+use super::frames::{FrameError, FrameReader};
+
+/// Pieces of responses that are sent together.
+const PIECES_TOGETHER_MAX: usize = 256;
+
+/// A connection as the listener knows it.
+pub struct Served {
+    connection: Connection,
+    peer: Option<SocketAddr>,
+    active_ms: Cell<u64>,
+    queue: RefCell<VecDeque<InFlight>>,
+    queued: Signal,
+    taken: Signal,
+    /// No more frames are read.
+    finishing: Cell<bool>,
+    finish: Signal,
+    /// The reader has ended: no more will be queued.
+    read_all: Cell<bool>,
+    /// The writer has ended: nothing more will be taken.
+    written_all: Cell<bool>,
+}
+
+struct InFlight {
+    response: Response,
+    _permit: Permit,
+}
+
+impl Served {
+    /// A connection that was just accepted.
+    #[must_use]
+    pub fn new(connection: Connection, now_ms: u64) -> Self {
+        Self {
+            peer: connection.peer(),
+            connection,
+            active_ms: Cell::new(now_ms),
+            queue: RefCell::default(),
+            queued: Signal::default(),
+            taken: Signal::default(),
+            finishing: Cell::new(false),
+            finish: Signal::default(),
+            read_all: Cell::new(false),
+            written_all: Cell::new(false),
+        }
+    }
+
+    /// The other side.
+    #[must_use]
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.peer
+    }
+
+    /// When it last received or sent, by the core's clock.
+    #[must_use]
+    pub fn active_ms(&self) -> u64 {
+        self.active_ms.get()
+    }
+
+    /// Ends it at once.
+    pub fn close(&self) {
+        self.connection.shut_down();
+    }
+
+    /// Reads no more; what is in flight is still answered.
+    pub fn finish(&self) {
+        self.finishing.set(true);
+        self.finish.raise();
+    }
+}
+
+/// Serves one connection to its end.
+pub async fn serve_connection(handlers: Rc<Handlers>, served: Rc<Served>) {
+    let write = async {
+        let ended = write_responses(handlers.shard(), &served).await;
+        served.connection.shut_down();
+        served.written_all.set(true);
+        served.taken.raise();
+        ended
+    };
+    let read = async {
+        let ended = read_requests(&handlers, &served).await;
+        served.read_all.set(true);
+        served.queued.raise();
+        ended
+    };
+    // Both run in this task; the reader ends first, or is ended by the writer's shutdown.
+    let (read, written) = futures_lite::future::zip(read, write).await;
+    for closed in [read, written].into_iter().filter_map(Result::err) {
+        closed.log(served.peer);
+    }
+}
+
+enum Closed {
+    ByFrame(FrameError),
+    ByRequest(Close),
+    BySend(std::io::Error),
+}
+
+impl Closed {
+    fn log(&self, peer: Option<SocketAddr>) {
+        match self {
+            Self::ByFrame(FrameError::Closed) => {}
+            Self::ByFrame(FrameError::Io(error)) | Self::BySend(error) => {
+                tracing::debug!(?peer, %error, "connection lost");
+            }
+            Self::ByFrame(error @ FrameError::Length { .. }) => tracing::warn!(?peer, %error, "closed"),
+            Self::ByRequest(close) => tracing::warn!(?peer, reason = %close, "closed"),
+        }
+    }
+}
+
+async fn read_requests(handlers: &Rc<Handlers>, served: &Rc<Served>) -> Result<(), Closed> {
+    let shard = handlers.shard();
+    let settings = shard.settings();
+    let bytes_max = settings.socket_request_max_bytes;
+    let mut frames = FrameReader::new(served.connection.clone(), shard.budget().clone(), bytes_max);
+    loop {
+        let finished = async {
+            while !served.finishing.get() {
+                served.finish.seen().await;
+            }
+            None
+        };
+        let next = async { Some(frames.next().await) }.or(finished).await;
+        let Some(next) = next else { return Ok(()) };
+        let (frame, permit) = next.map_err(Closed::ByFrame)?;
+        served.active_ms.set(shard.clock().monotonic_ms());
+        shard.metrics().add(Counter::BytesIn, frame.len() as u64 + 4);
+        let response = handlers.dispatch(served.peer, frame).map_err(Closed::ByRequest)?;
+        served.queue.borrow_mut().push_back(InFlight { response, _permit: permit });
+        served.queued.raise();
+        while served.queue.borrow().len() >= settings.in_flight_max {
+            if served.written_all.get() {
+                return Ok(());
+            }
+            served.taken.seen().await;
+        }
+    }
+}
+
+async fn write_responses(shard: &Rc<Shard>, served: &Rc<Served>) -> Result<(), Closed> {
+    let mut waiting: Option<InFlight> = None;
+    loop {
+        let mut in_flight = match waiting.take() {
+            Some(in_flight) => in_flight,
+            None => match take_next(served).await {
+                Some(in_flight) => in_flight,
+                None => return Ok(()),
+            },
+        };
+        let mut pieces = (&mut in_flight.response).await.map_err(Closed::ByRequest)?;
+        let mut answered = vec![in_flight];
+        // Whatever else is ready goes out with it.
+        while pieces.len() < PIECES_TOGETHER_MAX {
+            let Some(mut next) = served.queue.borrow_mut().pop_front() else { break };
+            match poll_once(&mut next.response).await {
+                Some(more) => {
+                    pieces.extend(more.map_err(Closed::ByRequest)?);
+                    answered.push(next);
+                }
+                None => {
+                    waiting = Some(next);
+                    break;
+                }
+            }
+        }
+        served.taken.raise();
+        if !pieces.is_empty() {
+            shard.metrics().add(Counter::BytesOut, pieces.iter().map(Bytes::len).sum::<usize>() as u64);
+            served.connection.send(pieces).await.map_err(Closed::BySend)?;
+            served.active_ms.set(shard.clock().monotonic_ms());
+        }
+    }
+}
+
+async fn take_next(served: &Served) -> Option<InFlight> {
+    loop {
+        if let Some(next) = served.queue.borrow_mut().pop_front() {
+            return Some(next);
+        }
+        if served.read_all.get() {
+            return None;
+        }
+        served.queued.seen().await;
+    }
+}

@@ -1,0 +1,430 @@
+//! One per core: owns its partitions, shares nothing. Start, run, drain, stop.
+//!
+//! A shard knows the partitions of its core and how to reach those of the others. It knows no socket
+//! and no error code. Read [`work`] (what cores ask of each other), [`router`] (letters), this file
+//! (the core's state and its loop), [`produce`] and [`read`] (the two hot kinds of work), [`budget`].
+
+pub mod budget;
+pub mod produce;
+pub mod read;
+pub mod router;
+pub mod work;
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    rc::Rc,
+    sync::Arc,
+};
+
+use crate::{
+    config::Settings,
+    control::{Applied, ControlReply, ControlRequest, ReplyTo},
+    io::{
+        clock::Clock,
+        cores::{Queue, spawn},
+        signal::Signal,
+    },
+    log::{LogError, LogId, LogSettings, Observer, RecoveredLog, Store},
+    metrics::{Counter, ShardMetrics},
+    model::{ClusterView, LeaderEpoch, Offset, ShardId, TopicPartition, TopicSettings},
+    partition::{Failure, FoundOffset, Partition, ReadError},
+};
+
+use budget::Budget;
+use produce::ProduceQueue;
+use router::{Letter, Router, Ticket};
+use work::{Answer, EpochQuestion, OffsetQuestion, WantedOffset, Work};
+
+/// Requests of one core that control has not taken yet.
+pub const CONTROL_REQUESTS_MAX: usize = 1024;
+
+/// How a core asks control.
+pub type ControlSender = tokio::sync::mpsc::Sender<(ControlRequest, ReplyTo)>;
+
+/// Makes the closure that brings control's answer back to the core and call it names.
+pub type MakeReplyTo = Box<dyn Fn(Ticket) -> ReplyTo>;
+
+/// One core's state. Used by the tasks of that core only.
+pub struct Shard {
+    id: ShardId,
+    settings: Arc<Settings>,
+    clock: Rc<dyn Clock>,
+    store: Rc<Store>,
+    router: Rc<Router>,
+    partitions: RefCell<Partitions>,
+    view: RefCell<Arc<ClusterView>>,
+    produces: ProduceQueue,
+    budget: Rc<Budget>,
+    metrics: Arc<ShardMetrics>,
+    control: ControlSender,
+    make_reply_to: MakeReplyTo,
+    stopping: Rc<Stopping>,
+    serving: Cell<bool>,
+    started: Signal,
+}
+
+/// Told once that the core is to end.
+#[derive(Default)]
+pub struct Stopping {
+    asked: Cell<bool>,
+    notify: Signal,
+}
+
+impl Stopping {
+    /// Whether the core is to end.
+    #[must_use]
+    pub fn is_asked(&self) -> bool {
+        self.asked.get()
+    }
+
+    /// Waits until the core is to end. One task waits.
+    pub async fn asked(&self) {
+        while !self.asked.get() {
+            self.notify.seen().await;
+        }
+    }
+}
+
+#[derive(Default)]
+struct Partitions {
+    by_id: HashMap<TopicPartition, Rc<Partition>>,
+    by_log: HashMap<LogId, Rc<Partition>>,
+}
+
+/// All that a shard is made of.
+pub struct ShardParts {
+    /// Which one.
+    pub id: ShardId,
+    /// The broker's settings.
+    pub settings: Arc<Settings>,
+    /// The core's clock.
+    pub clock: Rc<dyn Clock>,
+    /// The core's logs.
+    pub store: Rc<Store>,
+    /// What recovery found in them.
+    pub recovered: Vec<RecoveredLog>,
+    /// Letters.
+    pub router: Rc<Router>,
+    /// The cluster at start.
+    pub view: Arc<ClusterView>,
+    /// The core's counters.
+    pub metrics: Arc<ShardMetrics>,
+    /// Requests to control.
+    pub control: ControlSender,
+    /// How control answers.
+    pub make_reply_to: MakeReplyTo,
+}
+
+impl Shard {
+    /// A shard with the partitions that recovery found. [`Shard::apply`] of the first view adds those
+    /// that it did not find.
+    #[must_use]
+    pub fn new(parts: ShardParts) -> Rc<Self> {
+        let budget = Budget::new(parts.settings.shards[parts.id.index()].memory_bytes);
+        let shard = Rc::new(Self {
+            id: parts.id,
+            settings: parts.settings,
+            clock: parts.clock,
+            store: parts.store,
+            router: parts.router,
+            partitions: RefCell::default(),
+            view: RefCell::new(parts.view),
+            produces: ProduceQueue::default(),
+            budget,
+            metrics: parts.metrics,
+            control: parts.control,
+            make_reply_to: parts.make_reply_to,
+            stopping: Rc::default(),
+            serving: Cell::new(false),
+            started: Signal::default(),
+        });
+        for recovered in &parts.recovered {
+            let (epoch, settings) = shard.leadership(recovered.partition).unwrap_or_default();
+            shard.insert(recovered, epoch, settings);
+        }
+        shard.store.set_observer(shard.clone());
+        shard
+    }
+
+    fn leadership(&self, id: TopicPartition) -> Option<(LeaderEpoch, Arc<TopicSettings>)> {
+        let view = self.view.borrow();
+        let topic = view.topic_by_id(id.topic)?;
+        let partition = topic.partition(id.partition)?;
+        Some((partition.leader_epoch, topic.settings.clone()))
+    }
+
+    fn insert(&self, recovered: &RecoveredLog, epoch: LeaderEpoch, settings: Arc<TopicSettings>) {
+        let partition = Rc::new(Partition::new(recovered, self.store.clone(), epoch, settings));
+        let mut partitions = self.partitions.borrow_mut();
+        partitions.by_log.insert(recovered.log, partition.clone());
+        partitions.by_id.insert(recovered.partition, partition);
+    }
+
+    /// Which shard this is.
+    #[must_use]
+    pub fn id(&self) -> ShardId {
+        self.id
+    }
+
+    /// The broker's settings.
+    #[must_use]
+    pub fn settings(&self) -> &Arc<Settings> {
+        &self.settings
+    }
+
+    /// The cluster as control last decided it.
+    #[must_use]
+    pub fn view(&self) -> Arc<ClusterView> {
+        self.view.borrow().clone()
+    }
+
+    /// The core's clock.
+    #[must_use]
+    pub fn clock(&self) -> &Rc<dyn Clock> {
+        &self.clock
+    }
+
+    /// Memory for requests in flight.
+    #[must_use]
+    pub fn budget(&self) -> &Rc<Budget> {
+        &self.budget
+    }
+
+    /// The core's counters.
+    #[must_use]
+    pub fn metrics(&self) -> &Arc<ShardMetrics> {
+        &self.metrics
+    }
+
+    /// Says when the core is to end.
+    #[must_use]
+    pub fn stopping(&self) -> &Rc<Stopping> {
+        &self.stopping
+    }
+
+    /// Waits for the word that every core has recovered. `false`: one has not, and all end.
+    pub async fn told_to_serve(&self) -> bool {
+        while !self.serving.get() && !self.stopping.is_asked() {
+            self.started.seen().await;
+        }
+        self.serving.get()
+    }
+
+    /// Opens what the cluster has at the start and recovery did not find.
+    ///
+    /// # Errors
+    /// A log cannot be made.
+    pub async fn open_first_view(self: &Rc<Self>) -> Result<(), String> {
+        let view = self.view();
+        self.open_and_close(&view).await.map_err(|error| error.to_string())
+    }
+
+    fn partition(&self, id: TopicPartition) -> Option<Rc<Partition>> {
+        self.partitions.borrow().by_id.get(&id).cloned()
+    }
+
+    /// Asks control, and waits for its answer.
+    pub async fn ask_control(&self, request: ControlRequest) -> Option<ControlReply> {
+        let (ticket, answer) = self.router.control_call();
+        self.control.send((request, (self.make_reply_to)(ticket))).await.ok()?;
+        Some(answer.await)
+    }
+
+    /// Does other work than produce for one owner: here, or by a letter.
+    pub async fn work(self: &Rc<Self>, owner: ShardId, work: Work) -> Answer {
+        if owner == self.id {
+            return self.execute(work, None).await;
+        }
+        self.metrics.count(Counter::Hops);
+        self.router.call(owner, work).await
+    }
+
+    /// Does work for partitions of this core.
+    async fn execute(self: &Rc<Self>, work: Work, cancel: Option<Rc<Signal>>) -> Answer {
+        match work {
+            Work::Produce(work) => Answer::Produce(self.produce_here(work).await),
+            Work::Read(work) => Answer::Read(self.read_here(&work, cancel).await),
+            Work::ListOffsets(questions) => {
+                let mut answers = Vec::with_capacity(questions.len());
+                for question in questions {
+                    answers.push(self.find_offset(&question).await);
+                }
+                Answer::ListOffsets(answers)
+            }
+            Work::EpochEnds(questions) => {
+                Answer::EpochEnds(questions.iter().map(|question| self.epoch_end(question)).collect())
+            }
+        }
+    }
+
+    async fn find_offset(
+        &self,
+        question: &OffsetQuestion,
+    ) -> Result<Option<FoundOffset>, ReadError> {
+        let partition = self.partition(question.partition).ok_or(ReadError::NotLeader)?;
+        let leader_epoch = partition.validate_epoch(question.leader_epoch)?;
+        let plain = |offset| {
+            Some(FoundOffset { offset, timestamp: -1, leader_epoch })
+        };
+        match question.wanted {
+            WantedOffset::Earliest => Ok(plain(partition.offsets().log_start_offset)),
+            WantedOffset::Latest => Ok(plain(partition.settled_high_watermark().await?)),
+            WantedOffset::MaxTimestamp => partition.with_max_timestamp().await,
+            WantedOffset::AtOrAfter(timestamp) => partition.first_at_or_after(timestamp).await,
+        }
+    }
+
+    fn epoch_end(&self, question: &EpochQuestion) -> Result<Option<(LeaderEpoch, Offset)>, ReadError> {
+        let partition = self.partition(question.partition).ok_or(ReadError::NotLeader)?;
+        partition.validate_epoch(question.current_epoch)?;
+        Ok(partition.epoch_end(question.epoch))
+    }
+
+    /// Takes the letters that have come in. Says how many, and how many still wait to go out.
+    pub fn take_letters(self: &Rc<Self>) -> usize {
+        let mut count = self.router.flush();
+        while let Some(letter) = self.router.next_letter() {
+            count += 1;
+            self.take_letter(letter);
+        }
+        count
+    }
+
+    fn take_letter(self: &Rc<Self>, letter: Letter) {
+        match letter {
+            Letter::Answer { ticket, answer } => self.router.answered(ticket, answer),
+            Letter::Control { ticket, reply } => self.router.control_answered(ticket, reply),
+            Letter::Call { from, ticket, work } => self.take_call(from, ticket, work),
+            Letter::Cancel { from, ticket } => self.router.cancel(from, ticket),
+            Letter::View { view, applied } => {
+                let shard = self.clone();
+                spawn(Queue::Foreground, async move { shard.apply(view, applied).await });
+            }
+            Letter::Stop => {
+                self.stopping.asked.set(true);
+                self.stopping.notify.raise();
+                self.started.raise();
+                self.partitions.borrow().by_id.values().for_each(|partition| partition.wake_fetches());
+            }
+            Letter::Serve => {
+                self.serving.set(true);
+                self.started.raise();
+            }
+        }
+    }
+
+    fn take_call(self: &Rc<Self>, from: ShardId, ticket: Ticket, work: Work) {
+        let shard = self.clone();
+        match work {
+            // Offsets are fixed in the order of the letters, so a produce is handed over at once.
+            Work::Produce(work) => {
+                let done = self.hand_over(work);
+                spawn(Queue::Foreground, async move {
+                    let answer = Answer::Produce(done.await);
+                    shard.router.post(from, Letter::Answer { ticket, answer });
+                });
+            }
+            work => {
+                let cancel = self.router.cancellable(from, ticket);
+                spawn(Queue::Foreground, async move {
+                    let answer = shard.execute(work, Some(cancel)).await;
+                    shard.router.ended(from, ticket);
+                    shard.router.post(from, Letter::Answer { ticket, answer });
+                });
+            }
+        }
+    }
+
+    /// Opens what the view adds to this core, drops what it takes away, then makes it the view.
+    pub async fn apply(self: &Rc<Self>, view: Arc<ClusterView>, applied: Applied) {
+        let result = self.open_and_close(&view).await.map_err(|error| error.to_string());
+        if let Err(error) = &result {
+            tracing::error!(shard = self.id.0, %error, "a change of the cluster could not be applied");
+        }
+        *self.view.borrow_mut() = view;
+        applied(result);
+    }
+
+    async fn open_and_close(self: &Rc<Self>, view: &Arc<ClusterView>) -> Result<(), LogError> {
+        let mut kept = HashMap::new();
+        for topic in view.topics() {
+            for placed in topic.partitions.iter().filter(|placed| placed.shard == self.id) {
+                let id = TopicPartition { topic: topic.id, partition: placed.index };
+                kept.insert(id, ());
+                let known = self.partition(id);
+                if let Some(partition) = known {
+                    partition.update(placed.leader_epoch, topic.settings.clone());
+                    self.store.update_settings(partition.log(), log_settings(&topic.settings))?;
+                    continue;
+                }
+                let log = self.store.create_log(id, log_settings(&topic.settings)).await?;
+                self.insert(&empty_log(log, id), placed.leader_epoch, topic.settings.clone());
+            }
+        }
+        let gone: Vec<_> = {
+            let partitions = self.partitions.borrow();
+            partitions.by_id.values().filter(|partition| !kept.contains_key(&partition.id())).cloned().collect()
+        };
+        for partition in gone {
+            let mut partitions = self.partitions.borrow_mut();
+            partitions.by_id.remove(&partition.id());
+            partitions.by_log.remove(&partition.log());
+            drop(partitions);
+            partition.failed(Failure::Gone);
+            let store = self.store.clone();
+            spawn(Queue::Housekeeping, async move {
+                if let Err(error) = store.delete_log(partition.log()).await {
+                    tracing::error!(partition = %partition.id(), %error, "a deleted partition's files remain");
+                }
+            });
+        }
+        Ok(())
+    }
+}
+
+fn empty_log(log: LogId, partition: TopicPartition) -> RecoveredLog {
+    RecoveredLog {
+        log,
+        partition,
+        log_start_offset: Offset::ZERO,
+        log_end_offset: Offset::ZERO,
+        snapshot: Vec::new(),
+        replayed: Vec::new(),
+        quarantined: None,
+    }
+}
+
+/// The log's part of a topic's settings.
+#[must_use]
+pub fn log_settings(settings: &TopicSettings) -> LogSettings {
+    LogSettings { segment_bytes: settings.segment_bytes, segment_ms: settings.segment_ms }
+}
+
+impl Observer for Shard {
+    fn progressed(&self, log: LogId, written_end: Offset, durable_end: Offset) {
+        let partition = self.partitions.borrow().by_log.get(&log).cloned();
+        if let Some(partition) = partition {
+            partition.progressed(written_end, durable_end);
+        }
+    }
+
+    fn snapshot(&self, log: LogId) -> Vec<u8> {
+        let partition = self.partitions.borrow().by_log.get(&log).cloned();
+        partition.map(|partition| partition.snapshot()).unwrap_or_default()
+    }
+
+    fn failed(&self, log: Option<LogId>, why: &str) {
+        let partitions: Vec<_> = {
+            let partitions = self.partitions.borrow();
+            match log {
+                Some(log) => partitions.by_log.get(&log).cloned().into_iter().collect(),
+                None => partitions.by_id.values().cloned().collect(),
+            }
+        };
+        tracing::error!(shard = self.id.0, partitions = partitions.len(), why, "storage has failed");
+        for partition in partitions {
+            partition.failed(Failure::Disk(why.to_owned()));
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Reads of partitions of this core, with the long poll.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures_lite::FutureExt;
+
+use crate::{
+    io::signal::Signal,
+    metrics::Counter,
+    model::ShardId,
+    partition::{ReadError, ReadOutcome},
+};
+
+use super::{
+    Shard,
+    router::ShardCall,
+    work::{Answer, PartitionRead, ReadWork, Work},
+};
+
+type Results = Vec<Result<ReadOutcome, ReadError>>;
+
+impl Shard {
+    /// Reads, and reads again as more comes, until there is enough, something is wrong, the time is
+    /// over, or nobody waits any more.
+    pub(super) async fn read_here(&self, work: &ReadWork, cancel: Option<Rc<Signal>>) -> Results {
+        let deadline_ms = self.clock.monotonic_ms() + work.wait_max.as_millis() as u64;
+        let waiter = Rc::new(Signal::default());
+        let mut waiting = false;
+        loop {
+            if waiting {
+                // Registered before the read, so that nothing that comes meanwhile is missed.
+                for read in &work.reads {
+                    if let Some(partition) = self.partition(read.partition) {
+                        partition.wait_for_more(&waiter);
+                    }
+                }
+            }
+            let results = self.read_once(work).await;
+            let bytes: usize = results.iter().flatten().map(ReadOutcome::bytes).sum();
+            let left_ms = deadline_ms.saturating_sub(self.clock.monotonic_ms());
+            let enough = bytes >= work.until_bytes || results.iter().any(Result::is_err);
+            if enough || left_ms == 0 || self.stopping.is_asked() {
+                return results;
+            }
+            if !waiting {
+                waiting = true;
+                continue;
+            }
+            let more = async {
+                waiter.seen().await;
+                true
+            };
+            let time_is_over = async {
+                self.clock.sleep(Duration::from_millis(left_ms)).await;
+                true
+            };
+            let cancelled = async {
+                match &cancel {
+                    Some(cancel) => cancel.seen().await,
+                    None => std::future::pending().await,
+                }
+                false
+            };
+            if !more.or(time_is_over).or(cancelled).await {
+                return results;
+            }
+        }
+    }
+
+    async fn read_once(&self, work: &ReadWork) -> Results {
+        let mut left = work.bytes_max;
+        let mut found = false;
+        let mut results = Vec::with_capacity(work.reads.len());
+        for read in &work.reads {
+            let result = self.read_partition(read, left, !found).await;
+            if let Ok(outcome) = &result {
+                let bytes = outcome.bytes();
+                found |= bytes > 0;
+                left = left.saturating_sub(bytes);
+            }
+            results.push(result);
+        }
+        results
+    }
+
+    async fn read_partition(
+        &self,
+        read: &PartitionRead,
+        left: usize,
+        at_least_one: bool,
+    ) -> Result<ReadOutcome, ReadError> {
+        let partition = self.partition(read.partition).ok_or(ReadError::NotLeader)?;
+        partition.validate_epoch(read.leader_epoch)?;
+        if let Some(error) = partition.failure() {
+            return Err(error.into());
+        }
+        partition.read(read.from, read.bytes_max.min(left), at_least_one).await
+    }
+}
+
+/// What one core reads.
+type Reads = (ShardId, Vec<PartitionRead>);
+
+impl Shard {
+    /// Reads from any number of cores, each as `like` says, and waits for enough of all together.
+    /// One list of results per core, in the order of `cores`.
+    pub async fn read(self: &Rc<Self>, cores: Vec<Reads>, like: ReadWork) -> Vec<Results> {
+        // One core waits by itself for the exact number of bytes.
+        if cores.len() <= 1 {
+            return self.read_all(&cores, &like, &[like.until_bytes]).await;
+        }
+        let deadline_ms = self.clock.monotonic_ms() + like.wait_max.as_millis() as u64;
+        let mut round = ReadWork { wait_max: Duration::ZERO, ..like.clone() };
+        let mut until = vec![0; cores.len()];
+        loop {
+            let results = self.read_all(&cores, &round, &until).await;
+            let bytes_of = |results: &Results| results.iter().flatten().map(ReadOutcome::bytes).sum::<usize>();
+            let enough = results.iter().map(bytes_of).sum::<usize>() >= like.until_bytes;
+            let failed = results.iter().flatten().any(Result::is_err);
+            let left_ms = deadline_ms.saturating_sub(self.clock.monotonic_ms());
+            if enough || failed || left_ms == 0 || self.stopping.is_asked() {
+                return results;
+            }
+            // Whichever core has more than now ends the next round for all.
+            until = results.iter().map(|results| bytes_of(results) + 1).collect();
+            round.wait_max = Duration::from_millis(left_ms);
+        }
+    }
+
+    /// One round: all cores read at once; the first to have enough hurries the others.
+    async fn read_all(self: &Rc<Self>, cores: &[Reads], like: &ReadWork, until: &[usize]) -> Vec<Results> {
+        let cancel = Rc::new(Signal::default());
+        let mut calls: Vec<_> = cores
+            .iter()
+            .zip(until)
+            .map(|((owner, reads), &until_bytes)| {
+                let work = ReadWork { reads: reads.clone(), until_bytes, ..like.clone() };
+                self.start_read(*owner, work, &cancel)
+            })
+            .collect();
+        let mut results: Vec<Option<Results>> = calls.iter().map(|_| None).collect();
+        let mut hurried = false;
+        std::future::poll_fn(|context| {
+            let mut left = 0;
+            for (call, result) in calls.iter_mut().zip(&mut results) {
+                if result.is_none() {
+                    match call.poll(context) {
+                        Poll::Ready(ready) => *result = Some(ready),
+                        Poll::Pending => left += 1,
+                    }
+                }
+            }
+            if left == 0 {
+                return Poll::Ready(());
+            }
+            if left < results.len() && !hurried {
+                hurried = true;
+                cancel.raise();
+                calls.iter().zip(&results).filter(|(_, result)| result.is_none()).for_each(|(call, _)| call.hurry());
+            }
+            Poll::Pending
+        })
+        .await;
+        results.into_iter().flatten().collect()
+    }
+
+    fn start_read(self: &Rc<Self>, owner: ShardId, work: ReadWork, cancel: &Rc<Signal>) -> Reading {
+        if owner == self.id {
+            let (shard, cancel) = (self.clone(), cancel.clone());
+            return Reading::Here(Box::pin(async move { shard.read_here(&work, Some(cancel)).await }));
+        }
+        self.metrics.count(Counter::Hops);
+        Reading::Elsewhere(self.router.call(owner, Work::Read(work)))
+    }
+}
+
+/// A read under way.
+enum Reading {
+    Here(Pin<Box<dyn Future<Output = Results>>>),
+    Elsewhere(ShardCall),
+}
+
+impl Reading {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Results> {
+        match self {
+            Self::Here(read) => read.as_mut().poll(context),
+            Self::Elsewhere(call) => Pin::new(call).poll(context).map(|answer| match answer {
+                Answer::Read(results) => results,
+                _ => panic!("another answer than that to a read"),
+            }),
+        }
+    }
+
+    fn hurry(&self) {
+        if let Self::Elsewhere(call) = self {
+            call.hurry();
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! One row per API: key, name, versions served, versions advertised, first flexible version.
+//!
+//! This table is the only source for what ApiVersions says, what dispatch accepts and which header a
+//! version has. A version stands here only if every field of it works.
+//!
+//! Source: Kafka 4.0, `ApiKeys` and the message schemas; compat-trap rules are said at their rows.
+
+/// Numbers of the APIs on the wire, for use as patterns.
+#[derive(Debug, Clone, Copy)]
+pub struct ApiKey;
+
+#[allow(missing_docs, reason = "the names are Kafka's own and say what they mean")]
+impl ApiKey {
+    pub const PRODUCE: i16 = 0;
+    pub const FETCH: i16 = 1;
+    pub const LIST_OFFSETS: i16 = 2;
+    pub const METADATA: i16 = 3;
+    pub const API_VERSIONS: i16 = 18;
+    pub const CREATE_TOPICS: i16 = 19;
+    pub const DELETE_TOPICS: i16 = 20;
+    pub const INIT_PRODUCER_ID: i16 = 22;
+    pub const OFFSET_FOR_LEADER_EPOCH: i16 = 23;
+    pub const DESCRIBE_CONFIGS: i16 = 32;
+    pub const CREATE_PARTITIONS: i16 = 37;
+    pub const DESCRIBE_CLUSTER: i16 = 60;
+}
+
+/// What is served of one API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Api {
+    /// Its number on the wire.
+    pub key: i16,
+    /// Kafka's name.
+    pub name: &'static str,
+    /// Lowest version served.
+    pub min: i16,
+    /// Highest version served and advertised.
+    pub max: i16,
+    /// Lowest version advertised; below `min` only where clients infer features from it.
+    pub advertised_min: i16,
+    /// From this version on types are compact, structures end in tagged fields, and headers differ.
+    pub first_flexible: i16,
+}
+
+const fn row(key: i16, name: &'static str, min: i16, max: i16, first_flexible: i16) -> Api {
+    Api { key, name, min, max, advertised_min: min, first_flexible }
+}
+
+/// Advertised from 0, because librdkafka before 2.11.1 takes a higher minimum as "no compression". Version
+/// 12 would imply version 2 of transactions, which is a finalized feature that is not there yet.
+pub const PRODUCE: Api = Api { advertised_min: 0, ..row(ApiKey::PRODUCE, "Produce", 3, 11, 9) };
+/// 18 would tell a follower's high watermark (KIP-1166).
+pub const FETCH: Api = row(ApiKey::FETCH, "Fetch", 4, 17, 12);
+/// 7 brought the time -3 (offset of the largest timestamp), 8 brought -4 (earliest local), 9 brought -5
+/// (latest tiered), 10 a timeout. Without tiered storage -4 is the log start and -5 is offset -1, no error.
+pub const LIST_OFFSETS: Api = row(ApiKey::LIST_OFFSETS, "ListOffsets", 1, 10, 6);
+/// Topic ids from 10 on.
+pub const METADATA: Api = row(ApiKey::METADATA, "Metadata", 0, 13, 9);
+/// A version above is answered in version 0 (KIP-511).
+pub const API_VERSIONS: Api = row(ApiKey::API_VERSIONS, "ApiVersions", 0, 4, 3);
+/// Topic ids and effective settings are answered from 5 and 7 on.
+pub const CREATE_TOPICS: Api = row(ApiKey::CREATE_TOPICS, "CreateTopics", 2, 7, 5);
+/// By id as well as by name in 6.
+pub const DELETE_TOPICS: Api = row(ApiKey::DELETE_TOPICS, "DeleteTopics", 1, 6, 4);
+/// 6 belongs to two-phase commit (KIP-939).
+pub const INIT_PRODUCER_ID: Api = row(ApiKey::INIT_PRODUCER_ID, "InitProducerId", 0, 5, 2);
+/// Versions below 2 went with Kafka 4.
+pub const OFFSET_FOR_LEADER_EPOCH: Api =
+    row(ApiKey::OFFSET_FOR_LEADER_EPOCH, "OffsetForLeaderEpoch", 2, 4, 4);
+/// Synonyms from 1, types and documentation from 3 on.
+pub const DESCRIBE_CONFIGS: Api = row(ApiKey::DESCRIBE_CONFIGS, "DescribeConfigs", 1, 4, 4);
+/// 3 may answer THROTTLING_QUOTA_EXCEEDED.
+pub const CREATE_PARTITIONS: Api = row(ApiKey::CREATE_PARTITIONS, "CreatePartitions", 0, 3, 2);
+/// 1 asks for brokers or controllers; 2 would tell of fenced brokers.
+pub const DESCRIBE_CLUSTER: Api = row(ApiKey::DESCRIBE_CLUSTER, "DescribeCluster", 0, 1, 0);
+
+/// All that is served, ascending by key.
+pub static TABLE: &[Api] = &[
+    PRODUCE,
+    FETCH,
+    LIST_OFFSETS,
+    METADATA,
+    API_VERSIONS,
+    CREATE_TOPICS,
+    DELETE_TOPICS,
+    INIT_PRODUCER_ID,
+    OFFSET_FOR_LEADER_EPOCH,
+    DESCRIBE_CONFIGS,
+    CREATE_PARTITIONS,
+    DESCRIBE_CLUSTER,
+];
+
+/// The row of that key, or `None` for an API that is not served.
+#[must_use]
+pub fn find(key: i16) -> Option<&'static Api> {
+    TABLE.iter().find(|api| api.key == key)
+}
+
+impl Api {
+    /// Whether requests of that version are answered.
+    #[must_use]
+    pub const fn serves(&self, version: i16) -> bool {
+        self.min <= version && version <= self.max
+    }
+
+    /// Whether that version has compact types and tagged fields.
+    #[must_use]
+    pub const fn is_flexible(&self, version: i16) -> bool {
+        version >= self.first_flexible
+    }
+
+    /// Version of the header before a request: 2 ends in tagged fields, 1 does not.
+    #[must_use]
+    pub const fn request_header_version(&self, version: i16) -> i16 {
+        if self.is_flexible(version) { 2 } else { 1 }
+    }
+
+    /// Version of the header before a response: 1 ends in tagged fields, 0 does not.
+    ///
+    /// ApiVersions always has 0, since a client must read the answer before it knows our versions (KIP-511).
+    #[must_use]
+    pub const fn response_header_version(&self, version: i16) -> i16 {
+        if self.is_flexible(version) && self.key != ApiKey::API_VERSIONS { 1 } else { 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_lies_within_the_generated_messages_and_agrees_on_flexibility() {
+        for api in TABLE {
+            let of_key = |d: &&kafka_wire::MessageDescriptor| d.api_key.value() == api.key;
+            let mut messages = 0;
+            for message in kafka_wire::MESSAGE_DESCRIPTORS.iter().filter(of_key) {
+                messages += 1;
+                let supported = message.supported_versions;
+                assert!(supported.min().value() <= api.min, "{message:?} {api:?}");
+                assert!(api.max <= supported.max().value(), "{message:?} {api:?}");
+                let flexible = message.flexible_versions.map(|versions| versions.min().value());
+                assert_eq!(flexible, Some(api.first_flexible), "{message:?}");
+                assert!(message.name.starts_with(api.name), "{message:?} {api:?}");
+            }
+            assert_eq!(messages, 2, "{api:?}");
+        }
+    }
+
+    #[test]
+    fn header_versions_are_those_of_the_generated_crate() {
+        for api in TABLE {
+            for version in api.min..=api.max {
+                let flexible = api.is_flexible(version);
+                assert_eq!(
+                    api.request_header_version(version),
+                    kafka_wire::request_header_version(flexible),
+                    "{api:?} {version}"
+                );
+                assert_eq!(
+                    api.response_header_version(version),
+                    kafka_wire::response_header_version(
+                        kafka_wire_core::ApiKey::new(api.key),
+                        kafka_wire_core::ApiVersion::new(version),
+                        flexible
+                    ),
+                    "{api:?} {version}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn rows_ascend_and_advertise_no_more_than_a_lower_minimum() {
+        assert!(TABLE.windows(2).all(|pair| pair[0].key < pair[1].key));
+        for api in TABLE {
+            assert!(
+                0 <= api.advertised_min && api.advertised_min <= api.min && api.min <= api.max,
+                "{api:?}"
+            );
+            assert_eq!(find(api.key), Some(api));
+        }
+        assert_eq!(find(i16::MAX), None);
+        assert_eq!(find(-1), None);
+    }
+}

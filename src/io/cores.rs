@@ -16,8 +16,8 @@ use super::{
 const GLOMMIO_IO_MEMORY_BYTES: usize = 64 << 10;
 /// Entries of glommio's own rings; they carry timers and the park of the driver.
 const GLOMMIO_RING_ENTRIES: usize = 64;
-/// While the driver yields, glommio looks at its timers and cold completions this often.
-const FOREGROUND_LATENCY: Duration = Duration::from_micros(200);
+/// Far away: the driver gives way by itself (`ring.rs`, `let_reactor_turn`).
+const PREEMPT_TIMER: Duration = Duration::from_secs(3600);
 
 /// Which share of the core a task gets. More important ones first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,13 +53,14 @@ impl Core {
             .name(name)
             .io_memory(GLOMMIO_IO_MEMORY_BYTES)
             .ring_depth(GLOMMIO_RING_ENTRIES)
+            .preempt_timer(PREEMPT_TIMER)
             .spawn(move || async move {
                 QUEUES.with(|queues| {
                     let executor = glommio::executor();
                     let made = queues.set(Queues {
                         foreground: executor.create_task_queue(
                             Shares::Static(1000),
-                            Latency::Matters(FOREGROUND_LATENCY),
+                            Latency::NotImportant,
                             "foreground",
                         ),
                         housekeeping: executor.create_task_queue(

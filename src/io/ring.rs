@@ -32,6 +32,9 @@ use super::doorbell::Doorbell;
 /// Group number of the one pool of provided receive buffers.
 pub(super) const RECEIVE_GROUP: u16 = 0;
 
+/// A driver that has work lets glommio look at its timers and cold completions this often.
+const REACTOR_EVERY: Duration = Duration::from_micros(200);
+
 /// `IORING_ENTER_GETEVENTS`: run deferred work and fill the completion queue.
 const ENTER_GETEVENTS: u32 = 1;
 
@@ -223,17 +226,20 @@ impl Ring {
     pub async fn drive(self: Rc<Self>, mut drain: impl FnMut() -> usize) {
         let mut spin = self.spin_max;
         let mut last_work = Instant::now();
+        let mut last_reactor = last_work;
         loop {
             let work = self.turn() + drain();
-            if work > 0 || self.pushed.get() > 0 {
-                if work > 0 {
-                    last_work = Instant::now();
-                }
-                glommio::executor().yield_now().await;
-                continue;
+            let now = Instant::now();
+            if work > 0 {
+                last_work = now;
             }
-            if last_work.elapsed() < spin {
-                glommio::executor().yield_now().await;
+            if self.pushed.get() > 0 || now - last_work < spin {
+                if now - last_reactor < REACTOR_EVERY {
+                    glommio::executor().yield_now().await;
+                } else {
+                    last_reactor = now;
+                    let_reactor_turn().await;
+                }
                 continue;
             }
             self.doorbell.set_parked(true);
@@ -254,6 +260,7 @@ impl Ring {
             // A spin pays if work comes within it. It is cut while parks are long, and back at once
             // when work comes close together again.
             last_work = Instant::now();
+            last_reactor = last_work;
             spin = if last_work - parked_at < 2 * self.spin_max { self.spin_max } else { spin / 2 };
         }
     }
@@ -284,6 +291,17 @@ impl Ring {
         })
         .await;
     }
+}
+
+/// Leaves the executor nothing to run for a moment, so that it looks at its own rings and timers.
+///
+/// While a task keeps yielding, glommio 0.9 does so only when its preempt timer fires, and a short
+/// preempt timer is no way out: if it fires between the executor's look at the rings and its first task
+/// (the thread was descheduled there), the executor takes itself for idle and sleeps with tasks ready to
+/// run, until some other timer wakes it. So there is no preempt timer to speak of (`cores.rs`), and the
+/// driver gives way by itself.
+async fn let_reactor_turn() {
+    glommio::timer::sleep(Duration::from_micros(1)).await;
 }
 
 /// glommio has no public wait for a descriptor. A stream made of a duplicate waits for readability when

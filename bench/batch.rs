@@ -128,3 +128,81 @@ fn fill_header(batch: &mut [u8], count: u32, timestamp_ms: i64, codec: Codec) {
     let crc = crc32c::crc32c(&batch[CRC_END..]);
     batch[CRC_END - 4..CRC_END].copy_from_slice(&crc.to_be_bytes());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reader;
+    use proptest::prelude::*;
+
+    struct Given<'a>(&'a [Vec<u8>]);
+
+    impl Values for Given<'_> {
+        fn count(&self) -> u32 {
+            u32::try_from(self.0.len()).expect("few")
+        }
+
+        fn bytes(&self, index: u32) -> usize {
+            self.0[index as usize].len()
+        }
+
+        fn write(&self, index: u32, out: &mut Vec<u8>) {
+            out.extend_from_slice(&self.0[index as usize]);
+        }
+    }
+
+    /// The same values as the broker's own batch builder writes them.
+    fn built(values: &[Vec<u8>], timestamp_ms: i64) -> Vec<u8> {
+        let mut builder = corelane_record::BatchBuilder::new(corelane_record::Codec::None);
+        values.iter().for_each(|value| builder.push(timestamp_ms, None, Some(value), &[]));
+        let mut out = Vec::new();
+        builder.finish(&mut out).expect("nothing to compress");
+        out
+    }
+
+    fn read_back(mut bytes: &[u8]) -> Vec<Vec<u8>> {
+        let batch = reader::next_batch(&mut bytes).expect("sound").expect("whole");
+        assert!(bytes.is_empty(), "one batch and nothing else");
+        let mut values = Vec::new();
+        batch
+            .for_each_record(&mut Vec::new(), |record| {
+                assert_eq!(record.offset, values.len() as i64);
+                values.push(record.value.unwrap_or_default().to_vec());
+            })
+            .expect("sound records");
+        values
+    }
+
+    proptest! {
+        #[test]
+        fn a_batch_has_the_size_foretold_and_the_builder_s_bytes(
+            values in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 1..200), timestamp in 0i64..1 << 45,
+        ) {
+            let mut out = vec![1, 2, 3];
+            append(&mut out, &Given(&values), timestamp);
+            prop_assert_eq!(out.len() - 3, batch_bytes(&Given(&values)));
+            prop_assert_eq!(&out[3..], built(&values, timestamp));
+            prop_assert_eq!(read_back(&out[3..]), values);
+        }
+
+        #[test]
+        fn every_codec_reads_back(values in prop::collection::vec(prop::collection::vec(0u8..4, 0..2000), 1..50)) {
+            for codec in [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
+                let (mut out, mut scratch) = (Vec::new(), Vec::new());
+                append_compressed(&mut out, &mut scratch, &Given(&values), 5, codec).expect("compresses");
+                prop_assert_eq!(read_back(&out), values.clone());
+            }
+        }
+    }
+
+    #[test]
+    fn sizes_are_right_where_a_varint_grows() {
+        for size in [0, 57, 58, 59, 63, 64, 8186, 8187, 8192, 1 << 20] {
+            let values = [vec![7; size]];
+            let mut out = Vec::new();
+            append(&mut out, &Given(&values), 0);
+            assert_eq!(out.len(), batch_bytes(&Given(&values)), "value of {size} bytes");
+            assert_eq!(read_back(&out), values);
+        }
+    }
+}

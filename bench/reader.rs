@@ -165,3 +165,55 @@ fn sized<'a>(bytes: &mut &'a [u8], what: &'static str) -> Result<Option<&'a [u8]
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn batch_of(values: &[&[u8]]) -> Vec<u8> {
+        let mut builder = corelane_record::BatchBuilder::new(corelane_record::Codec::None);
+        values.iter().for_each(|value| builder.push(0, Some(b"key"), Some(value), &[]));
+        let mut out = Vec::new();
+        builder.finish(&mut out).expect("nothing to compress");
+        out
+    }
+
+    #[test]
+    fn a_batch_cut_short_at_the_end_of_a_fetch_is_left_for_the_next() {
+        let whole = batch_of(&[b"one", b"two"]);
+        for cut in 0..whole.len() {
+            assert!(next_batch(&mut &whole[..cut]).expect("no fault").is_none(), "cut at {cut}");
+        }
+        let two = [whole.clone(), whole[..40].to_vec()].concat();
+        let mut rest = two.as_slice();
+        let batch = next_batch(&mut rest).expect("sound").expect("whole");
+        assert_eq!((batch.base_offset(), batch.next_offset()), (0, 2));
+        assert!(next_batch(&mut rest).expect("no fault").is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn a_changed_byte_under_the_crc_is_found(place in 21usize..200, flip in 1u8..=255) {
+            let mut batch = batch_of(&[&[9; 100], &[8; 100]]);
+            batch[place] ^= flip;
+            let crc = matches!(next_batch(&mut batch.as_slice()), Err(BatchFault::Crc { .. }));
+            prop_assert!(crc, "byte {}", place);
+        }
+
+        #[test]
+        fn bytes_of_any_kind_are_read_without_a_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            // With the length, magic and CRC right, the records are reached.
+            if bytes.len() >= 61 {
+                let length = u32::try_from(bytes.len() - 12).expect("short");
+                bytes[8..12].copy_from_slice(&length.to_be_bytes());
+                bytes[16] = 2;
+                let crc = crc32c::crc32c(&bytes[21..]);
+                bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+            }
+            if let Ok(Some(batch)) = next_batch(&mut bytes.as_slice()) {
+                let _ = batch.for_each_record(&mut Vec::new(), |_| {});
+            }
+        }
+    }
+}

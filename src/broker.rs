@@ -145,8 +145,7 @@ pub fn run(settings: Settings, ready: impl FnOnce(SocketAddr)) -> Result<(), Bro
 
     let (control_sender, control_requests) = mpsc::channel(CONTROL_REQUESTS_MAX);
     let (reports, reported) = channel();
-    let (cores, links, metrics) =
-        start_cores(&settings, address, &view, former, &control_sender, &reports)?;
+    let (cores, links, metrics) = start_cores(&settings, address, &view, former, &control_sender, &reports)?;
     drop((control_sender, reports));
     let stop = |cores: Vec<Core>| {
         links.iter().for_each(|link| link.send(Letter::Stop));
@@ -211,9 +210,10 @@ fn former_generation(cpu: usize, settings: &Settings, view: &ClusterView) -> Res
 fn partitions_of(view: &ClusterView) -> impl Iterator<Item = (TopicPartition, ShardId)> + '_ {
     view.topics().flat_map(|topic| {
         let id = topic.id;
-        topic.partitions.iter().map(move |placed| {
-            (TopicPartition { topic: id, partition: placed.index }, placed.shard)
-        })
+        topic
+            .partitions
+            .iter()
+            .map(move |placed| (TopicPartition { topic: id, partition: placed.index }, placed.shard))
     })
 }
 
@@ -311,7 +311,8 @@ fn run_control(
 fn log_metrics(metrics: &[Arc<ShardMetrics>], what: &str) {
     let mut sum = Snapshot::default();
     metrics.iter().for_each(|shard| sum += &shard.snapshot());
-    let name = |key: i16| crate::wire::api::find(key).map_or_else(|| key.to_string(), |api| api.name.to_owned());
+    let name =
+        |key: i16| crate::wire::api::find(key).map_or_else(|| key.to_string(), |api| api.name.to_owned());
     tracing::info!("{what}: {}", sum.line(name));
 }
 

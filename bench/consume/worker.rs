@@ -1,6 +1,7 @@
 //! One reading thread: every connection has one Fetch out for all its partitions, and the next leaves as soon
 //! as the answer has been verified.
 
+use std::collections::HashMap;
 use std::io::{self, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -97,6 +98,8 @@ struct Worker {
     poller: Poller,
     meter: Meter,
     links: Vec<Link>,
+    /// Where each partition index is among the task's partitions.
+    places: HashMap<i32, usize>,
     scratch: Vec<u8>,
     /// When to open all connections anew.
     reopen_at: Option<Nanos>,
@@ -113,6 +116,7 @@ pub fn run(task: Task, meter: Meter) -> io::Result<Outcome> {
         poller: Poller::new()?,
         meter,
         links: Vec::new(),
+        places: task.partitions.iter().enumerate().map(|(nth, partition)| (partition.index, nth)).collect(),
         scratch: Vec::new(),
         reopen_at: None,
         last_sign: task.clock.now(),
@@ -281,9 +285,8 @@ impl Worker {
         self.meter.counts.requests += 1;
         let mut records = 0;
         for fetched in answer.responses.iter().flat_map(|topic| &topic.partitions) {
-            let found =
-                link.partitions.iter().find(|n| self.task.partitions[**n].index == fetched.partition_index);
-            let Some(partition) = found.map(|nth| &mut self.task.partitions[*nth]) else {
+            let nth = self.places.get(&fetched.partition_index);
+            let Some(partition) = nth.and_then(|nth| self.task.partitions.get_mut(*nth)) else {
                 return Err(io::Error::other(format!(
                     "partition {} was not asked for",
                     fetched.partition_index

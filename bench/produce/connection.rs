@@ -97,8 +97,9 @@ impl Connection {
     pub fn wrote(&mut self, count: usize) {
         self.written += count;
         assert!(self.written <= self.out.len());
-        if self.written == self.out.len() {
-            self.out.clear();
+        // A socket that never quite empties must not keep what it has sent.
+        if self.written == self.out.len() || self.written > 2 * OUT_BYTES_MAX {
+            self.out.drain(..self.written);
             self.written = 0;
         }
     }
@@ -132,5 +133,61 @@ impl Connection {
         self.written = 0;
         self.frames.clear();
         std::mem::take(&mut self.in_flight)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::produce::plan::{Seat, Source};
+
+    fn plan(acks: i16) -> Plan {
+        Plan {
+            clock: Clock::start(),
+            topic: "t".into(),
+            run: 1,
+            source: Source::Synthetic(1000),
+            start: 0,
+            schedule: None,
+            batch_bytes: 1,
+            linger: 0,
+            acks,
+            codec: Codec::None,
+            in_flight_max: 2,
+            stop_at: None,
+            reconnect: false,
+        }
+    }
+
+    fn push(connection: &mut Connection, plan: &Plan, first: u64) {
+        let seat = Seat { stream: 0, partition: 0, slot: 0 };
+        let template = ProduceTemplate::new(9, "t", 0, plan.acks).expect("encodes");
+        let values = BatchValues { plan, seat, first, count: 1, now: 0 };
+        connection.push(&template, &values, 0).expect("builds");
+    }
+
+    #[test]
+    fn no_more_than_the_allowed_requests_are_in_flight() {
+        let (plan, mut connection) = (plan(1), Connection::default());
+        push(&mut connection, &plan, 0);
+        assert!(connection.has_room(&plan));
+        push(&mut connection, &plan, 1);
+        assert!(!connection.has_room(&plan));
+        let lost: Vec<_> = connection.reset().iter().map(|request| request.first).collect();
+        assert_eq!(lost, [0, 1], "their outcome is unknown");
+        assert!(connection.has_room(&plan) && connection.unwritten().is_empty());
+    }
+
+    #[test]
+    fn without_acknowledgement_a_request_is_done_when_its_bytes_have_left() {
+        let (plan, mut connection) = (plan(0), Connection::default());
+        (0..3).for_each(|first| push(&mut connection, &plan, first));
+        let bytes = connection.unwritten().len();
+        connection.wrote(bytes - 1);
+        assert_eq!(connection.next_written(), None);
+        connection.wrote(1);
+        let done: Vec<_> = std::iter::from_fn(|| connection.next_written()).map(|r| r.first).collect();
+        assert_eq!(done, [0, 1, 2]);
     }
 }

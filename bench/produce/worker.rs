@@ -336,7 +336,10 @@ impl Worker {
                     self.settle(request.stream, settled, now);
                 }
             }
-            if built == before || !self.links[at].connection.unwritten().is_empty() {
+            let link = &self.links[at];
+            // The write may have made room that was missing before it.
+            let more = link.socket.is_some() && !link.ready.is_empty() && link.connection.has_room(&plan);
+            if !link.connection.unwritten().is_empty() || (built == before && !more) {
                 return Ok(());
             }
             if built >= TURN_REQUESTS_MAX {

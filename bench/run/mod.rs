@@ -51,6 +51,8 @@ struct Outcome {
     problems: Vec<String>,
     verdict: Option<Verdict>,
     acks: Option<AckVerdict>,
+    /// Records that were due and never left.
+    unsent: u64,
     ended: BTreeMap<Role, Nanos>,
 }
 
@@ -182,6 +184,10 @@ fn report(
         if !quiet {
             print!("{}", table::summary(role, total, elapsed));
         }
+    }
+    // A run that survives lost connections cannot promise to have sent everything.
+    if outcome.unsent > 0 && !survives {
+        problems.push(format!("{} records were due and never left", outcome.unsent));
     }
     if let Some(verdict) = &outcome.verdict {
         if !quiet {

@@ -149,9 +149,7 @@ pub fn join(running: Running, outcome: &mut Outcome) {
                 let ended = outcome.ended.entry(Role::Produce).or_default();
                 *ended = worker.last_answer.max(*ended);
                 outcome.problems.extend(worker.problem);
-                if worker.unsent > 0 {
-                    outcome.problems.push(format!("{} records were due and never left", worker.unsent));
-                }
+                outcome.unsent += worker.unsent;
             }
             Ok(Err(error)) => outcome.problems.push(error.to_string()),
             Err(_) => outcome.problems.push("a sending thread panicked".into()),

@@ -6,15 +6,16 @@ use bytes::Bytes;
 
 use crate::{
     metrics::Counter,
-    model::{ClusterView, ErrorCode, LeaderEpoch, Offset, PartitionIndex, ShardId, TopicId, TopicPartition, TopicView},
+    model::{
+        ClusterView, ErrorCode, LeaderEpoch, Offset, PartitionIndex, ShardId, TopicId, TopicPartition,
+        TopicView,
+    },
     partition::{ReadError, ReadOutcome},
     shard::{
         Shard,
         work::{PartitionRead, ReadWork},
     },
-    wire::fetch::{
-        FetchPartition, FetchPartitionResponse, FetchRequest, FetchResponse, FetchTopicResponse,
-    },
+    wire::fetch::{FetchPartition, FetchPartitionResponse, FetchRequest, FetchResponse, FetchTopicResponse},
 };
 
 use super::dispatch::{Close, Head, Response, log_error_code};
@@ -60,12 +61,11 @@ async fn fetch(shard: &Rc<Shard>, head: Head, body: &Bytes) -> Result<Vec<Bytes>
     let bytes_max = usize::try_from(request.max_bytes).unwrap_or(0).min(FETCH_BYTES_MAX);
     let bytes_min = usize::try_from(request.min_bytes).unwrap_or(0).min(bytes_max);
     let wait_max = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
-    let refused = topics.iter().flat_map(|topic| &topic.partitions).any(|answer| answer.error != ErrorCode::None);
+    let refused =
+        topics.iter().flat_map(|topic| &topic.partitions).any(|answer| answer.error != ErrorCode::None);
     let (until_bytes, wait_max) = if refused { (0, Duration::ZERO) } else { (bytes_min, wait_max) };
-    let (works, places): (Vec<_>, Vec<_>) = groups
-        .into_iter()
-        .map(|group| ((group.owner, group.reads), group.places))
-        .unzip();
+    let (works, places): (Vec<_>, Vec<_>) =
+        groups.into_iter().map(|group| ((group.owner, group.reads), group.places)).unzip();
     let results = shard.read(works, ReadWork { reads: Vec::new(), bytes_max, until_bytes, wait_max }).await;
     let committed = request.isolation_level == READ_COMMITTED;
     let mut left = bytes_max;
@@ -118,7 +118,8 @@ fn plan(
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in &request.topics {
         let by_id = version >= FIRST_WITH_TOPIC_IDS;
-        let known = if by_id { view.topic_by_id(topic.topic_id) } else { view.topic(topic.name.unwrap_or_default()) };
+        let known =
+            if by_id { view.topic_by_id(topic.topic_id) } else { view.topic(topic.name.unwrap_or_default()) };
         let unknown = if by_id { ErrorCode::UnknownTopicId } else { ErrorCode::UnknownTopicOrPartition };
         let mut answers = Vec::with_capacity(topic.partitions.len());
         for wanted in &topic.partitions {
@@ -160,7 +161,8 @@ fn read_of(partition: TopicPartition, wanted: &FetchPartition) -> PartitionRead 
         partition,
         from: Offset::new(wanted.fetch_offset),
         bytes_max: usize::try_from(wanted.partition_max_bytes).unwrap_or(0),
-        leader_epoch: (wanted.current_leader_epoch >= 0).then(|| LeaderEpoch::new(wanted.current_leader_epoch)),
+        leader_epoch: (wanted.current_leader_epoch >= 0)
+            .then(|| LeaderEpoch::new(wanted.current_leader_epoch)),
     }
 }
 

@@ -19,8 +19,8 @@ pub mod init_producer_id;
 pub mod list_offsets;
 pub mod metadata;
 pub mod offset_for_leader_epoch;
-mod producer_ids;
 pub mod produce;
+mod producer_ids;
 
 use std::{pin::Pin, sync::Arc};
 

@@ -104,7 +104,10 @@ pub fn handle(shard: &Rc<Shard>, head: Head, body: &Bytes) -> Result<Response, C
                 }
             }
         }
-        let errors = topics.iter().flat_map(|topic| &topic.partitions).filter(|answer| answer.error != ErrorCode::None);
+        let errors = topics
+            .iter()
+            .flat_map(|topic| &topic.partitions)
+            .filter(|answer| answer.error != ErrorCode::None);
         if acks == Acks::None {
             // Nobody listens; closing is the only way to tell (as Kafka does).
             return match errors.map(|answer| answer.error).next() {

@@ -198,7 +198,7 @@ impl AlignedSlice {
     /// Whether start and length are whole blocks, as direct I/O wants them.
     #[must_use]
     pub fn is_block_aligned(&self) -> bool {
-        self.range.start % BLOCK == 0 && self.len() % BLOCK == 0
+        self.range.start.is_multiple_of(BLOCK) && self.len().is_multiple_of(BLOCK)
     }
 }
 

@@ -46,7 +46,7 @@ impl Random {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -56,7 +56,7 @@ impl Random {
 
     /// A number below `end`.
     pub fn below(&mut self, end: u64) -> u64 {
-        self.next() % end.max(1)
+        self.number() % end.max(1)
     }
 }
 
@@ -108,7 +108,7 @@ impl File {
             let start = (sector * SECTOR).min(end);
             match random.below(4) {
                 0 => {}
-                1 => image[start..end].iter_mut().for_each(|byte| *byte = random.next() as u8),
+                1 => image[start..end].iter_mut().for_each(|byte| *byte = random.number() as u8),
                 _ => image[start..end].copy_from_slice(&self.live[start..end]),
             }
         }
@@ -272,7 +272,7 @@ impl World {
         let count = w.under_way.len() as u64;
         let chosen = w.random.below(count) as usize;
         let completion = w.under_way.swap_remove(chosen);
-        w.now_us += 20 + w.random.next() % 200;
+        w.now_us += 20 + w.random.number() % 200;
         w.operations += 1;
         let fate = match w.fail_at {
             Some((at, kind)) if at == w.operations => Fate::Fails(kind),
@@ -298,12 +298,15 @@ fn parts(path: &Path) -> Vec<String> {
     path.components().filter_map(name).collect()
 }
 
+/// The result of an operation, and who waits for it.
+type Slot<T> = (Option<io::Result<T>>, Option<Waker>);
+
 /// Puts an operation under way; ready with its result once the executor has completed it.
 async fn operation<T: 'static>(
     world: Rc<RefCell<World>>,
     end: impl FnOnce(&mut World, Fate) -> io::Result<T> + 'static,
 ) -> io::Result<T> {
-    let slot: Rc<RefCell<(Option<io::Result<T>>, Option<Waker>)>> = Rc::default();
+    let slot: Rc<RefCell<Slot<T>>> = Rc::default();
     let theirs = slot.clone();
     world.borrow_mut().under_way.push(Box::new(move |world, fate| {
         let result = end(world, fate);
@@ -578,7 +581,10 @@ impl DiskFile for SimFile {
         assert!(bytes.is_block_aligned(), "memory is not block aligned");
         let (node, position) = (self.node, position as usize);
         Box::pin(async move {
-            let earlier = self.world.borrow_mut().file(node).dirty.clone();
+            let earlier = match sync {
+                Sync::DataAndEarlier => self.world.borrow_mut().file(node).dirty.clone(),
+                _ => BTreeSet::new(),
+            };
             operation(self.world.clone(), move |world, fate| {
                 let World { nodes, random, .. } = world;
                 let Node::File(file) = &mut nodes[node] else { panic!("node {node} is a directory") };
@@ -756,6 +762,12 @@ impl Sim {
                 None => self.pass_time(),
             }
         }
+    }
+
+    /// Drops every task, in the middle of whatever it does.
+    pub fn end(&self) {
+        let tasks = std::mem::take(&mut *self.tasks.borrow_mut());
+        drop(tasks);
     }
 
     fn poll(&self, task: usize) {

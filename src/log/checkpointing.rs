@@ -1,6 +1,6 @@
 //! When and in which steps a checkpoint is made. What it holds and why: `checkpoint.rs`.
 
-use std::{io, rc::Rc};
+use std::{io, rc::Rc, time::Duration};
 
 use futures_lite::future;
 
@@ -34,8 +34,10 @@ impl Store {
     /// Makes checkpoints when the journal asks, when something changed and the interval is over, and when
     /// told to, until the store is closed or fails.
     pub async fn run_checkpoints(self: Rc<Self>) {
+        let mut restless = false;
         while !self.is_over() {
-            if !self.state.dirty.get() && !self.state.checkpoint_requested.get() {
+            let has_changed = || self.state.dirty.get() || self.state.checkpoint_requested.get();
+            if !has_changed() && !restless {
                 self.signals.checkpoint.notified().await;
                 continue;
             }
@@ -45,16 +47,13 @@ impl Store {
                 if left_ms == 0 {
                     break;
                 }
-                let wait = self.clock.sleep(std::time::Duration::from_millis(left_ms));
+                let wait = self.clock.sleep(Duration::from_millis(left_ms));
                 future::or(self.signals.checkpoint.notified(), wait).await;
             }
-            if self.state.closing.get() {
-                // The last one is made by `close`.
-                self.signals.checkpoint.notified().await;
-                continue;
+            if has_changed() {
+                self.checkpoint(false).await;
             }
-            self.checkpoint(false).await;
-            self.let_logs_rest().await;
+            restless = self.let_logs_rest().await;
         }
     }
 
@@ -86,9 +85,9 @@ impl Store {
         }
         let sequence = self.state.checkpoint_sequence.get() + 1;
         let journal_id = self.journal.borrow().id;
-        let bytes = Checkpoint { sequence, journal_id, clean, replay_from, captured }.encode(&entries);
+        let checkpoint = Checkpoint { sequence, journal_id, clean, replay_from, captured };
         let path = self.directory().join(checkpoint::file_name(sequence));
-        while let Err(error) = self.disk.write_small(&path, bytes.clone()).await {
+        while let Err(error) = self.disk.write_small(&path, checkpoint.encode(&entries)).await {
             if error.kind() != io::ErrorKind::StorageFull {
                 return Err(error);
             }
@@ -197,8 +196,10 @@ impl Store {
         }
     }
 
-    /// Saves long indexes, and takes memory from logs that are not appended to.
-    async fn let_logs_rest(&self) {
+    /// Saves long indexes, and takes memory from logs that are not appended to. Says whether there are logs
+    /// that may come to rest soon.
+    async fn let_logs_rest(&self) -> bool {
+        let mut restless = false;
         let now_ms = self.clock.wall_ms();
         let ids = self.logs.borrow().by_id.ids();
         for id in ids {
@@ -210,9 +211,11 @@ impl Store {
             if rests {
                 self.logs.borrow_mut().shrink(id, self.options.tail_cache_bytes_max);
             }
+            restless |= self.with_log(id, |log| log.tail.can_shrink()).unwrap_or(false);
             if unsaved > INDEX_ENTRIES_UNSAVED_MAX || (rests && unsaved > INDEX_ENTRIES_AT_REST_MAX) {
                 self.save_index(id, segment).await;
             }
         }
+        restless
     }
 }

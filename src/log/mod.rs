@@ -22,9 +22,10 @@
 //! | `durable_end`  | always             | always              |
 //!
 //! In the order to read them: [`format`] (bytes on disk), `partition_log.rs` (one log's state), `tail.rs`
-//! (memory), `journal.rs` and `commit.rs` (group commit), `settle.rs` (segments), `checkpoint.rs`,
-//! [`recovery`] (after a crash), [`generation`] (which shards' directories are valid), `reader.rs`,
-//! [`index`], [`leader_epochs`]; `files.rs` and `lru.rs` are bounded caches.
+//! (memory), `journal.rs` and `commit.rs` (group commit), `settle.rs` (segments), `checkpoint.rs` (what)
+//! and `checkpointing.rs` (when), [`recovery`] and `replay.rs` (after a crash), [`generation`] (which
+//! shards' directories are valid), `reader.rs`, [`index`], [`leader_epochs`]; `files.rs`, `lru.rs` and
+//! `slab.rs` are bounded caches and names.
 
 mod checkpoint;
 mod checkpointing;
@@ -43,6 +44,8 @@ mod replay;
 mod settle;
 mod slab;
 mod tail;
+#[cfg(test)]
+mod tests;
 
 use std::{
     cell::{Cell, RefCell},
@@ -259,13 +262,16 @@ pub struct Store {
     logs: RefCell<Logs>,
     journal: RefCell<Journal>,
     files: RefCell<Lru<(LogId, Offset), Rc<dyn DiskFile>>>,
-    indexes: RefCell<Lru<(LogId, Offset), Rc<RefCell<Vec<Entry>>>>>,
+    indexes: RefCell<Lru<(LogId, Offset), OlderIndex>>,
     observer: RefCell<Option<Rc<dyn Observer>>>,
     state: State,
     signals: Signals,
     /// Former shards whose journals lost durable frames.
     damaged_journals: RefCell<Vec<u32>>,
 }
+
+/// The entries of a segment's index file, and what walks have learned since.
+type OlderIndex = Rc<RefCell<Vec<Entry>>>;
 
 /// The logs, and what is counted over all of them.
 #[derive(Default)]
@@ -274,6 +280,8 @@ struct Logs {
     /// Bytes that settling could write.
     unsettled: u64,
     to_settle: VecDeque<LogId>,
+    /// Workers that are at a log.
+    settling: usize,
     /// Chunks that readers may still want, oldest first: log and bytes.
     settled_chunks: VecDeque<(LogId, usize)>,
     settled_bytes: usize,
@@ -340,7 +348,7 @@ impl Store {
         let base = base.expect("a whole batch has a base offset");
         let (epoch, next) = (info.leader_epoch, info.next_offset);
         let partition = log.partition;
-        logs.append(id, base, next, epoch, info.max_timestamp, batch, info.now_ms);
+        let queued = logs.append(id, base, next, epoch, info.max_timestamp, batch, info.now_ms);
         let frame = Frame::batch(partition, epoch.get(), base, next);
         journal.append(id, frame, batch, info.durable);
         drop((journal, logs));
@@ -348,7 +356,7 @@ impl Store {
         if !self.state.dirty.replace(true) {
             self.signals.checkpoint.notify();
         }
-        if !self.logs.borrow().to_settle.is_empty() {
+        if queued {
             self.signals.settle.notify();
         }
         Ok(())
@@ -447,8 +455,14 @@ impl Store {
     /// Ready once the store is not under pressure, or has failed.
     pub async fn wait_for_room(&self) {
         while self.under_pressure() && !self.is_over() {
-            // Small remainders of many logs are written by a checkpoint only.
-            self.request_checkpoint();
+            let is_settling = {
+                let logs = self.logs.borrow();
+                logs.settling > 0 || !logs.to_settle.is_empty()
+            };
+            if !is_settling {
+                // What is left are small remainders of many logs: only a checkpoint writes those.
+                self.request_checkpoint();
+            }
             self.signals.room.notified().await;
         }
     }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use crate::{
     io::{buffer::block_start, disk::Open},
     log::{
-        LogError, LogId, Store,
+        LogError, LogId, OlderIndex, Store,
         files::{file_name, is_absent, read_blocks},
         format::{BATCH_HEADER_BYTES, BatchHead},
         index::{self, Entry, INDEX_FILE_BYTES_MAX, INDEX_INTERVAL_BYTES, Seek},
@@ -332,7 +332,7 @@ impl Store {
         id: LogId,
         partition: TopicPartition,
         segment: Offset,
-    ) -> Result<Rc<RefCell<Vec<Entry>>>, LogError> {
+    ) -> Result<OlderIndex, LogError> {
         let cached = self.indexes.borrow_mut().get(&(id, segment));
         if let Some(entries) = cached {
             return Ok(entries);

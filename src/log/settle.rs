@@ -43,7 +43,7 @@ enum Step {
 }
 
 impl Logs {
-    /// As [`Log::append`]; queues the log for settling when enough is pending.
+    /// As [`Log::append`]; queues the log for settling when enough is pending, and says if it just did.
     #[allow(clippy::too_many_arguments, reason = "the fields of one batch, each of its own type")]
     pub(super) fn append(
         &mut self,
@@ -54,22 +54,23 @@ impl Logs {
         max_timestamp: i64,
         batch: &[u8],
         now_ms: i64,
-    ) {
-        let Some(log) = self.by_id.get_mut(id) else { return };
+    ) -> bool {
+        let Some(log) = self.by_id.get_mut(id) else { return false };
         let before = log.unsettled();
         log.append(base, next, epoch, max_timestamp, batch, now_ms);
         let pending = log.unsettled();
         self.unsettled += pending - before;
         if pending >= SETTLE_BYTES_MIN || log.live.len() > 1 {
-            self.queue(id);
+            return self.queue(id);
         }
+        false
     }
 
-    fn queue(&mut self, id: LogId) {
-        if let Some(log) = self.by_id.get_mut(id).filter(|log| !log.settle_queued) {
-            log.settle_queued = true;
-            self.to_settle.push_back(id);
-        }
+    fn queue(&mut self, id: LogId) -> bool {
+        let Some(log) = self.by_id.get_mut(id).filter(|log| !log.settle_queued) else { return false };
+        log.settle_queued = true;
+        self.to_settle.push_back(id);
+        true
     }
 
     /// A checkpoint wants every whole block of a log in its segment.
@@ -88,6 +89,7 @@ impl Logs {
                 Some(log) if log.settling => self.to_settle.push_back(id),
                 Some(log) => {
                     (log.settle_queued, log.settling) = (false, true);
+                    self.settling += 1;
                     return Some(id);
                 }
                 None => {}
@@ -97,6 +99,7 @@ impl Logs {
     }
 
     fn release(&mut self, id: LogId) {
+        self.settling -= 1;
         if let Some(log) = self.by_id.get_mut(id) {
             log.settling = false;
         }

@@ -29,10 +29,6 @@ impl<T> Slab<T> {
         LogId { slot, life: *life }
     }
 
-    pub(super) fn get(&self, id: LogId) -> Option<&T> {
-        self.slots.get(id.slot as usize).filter(|slot| slot.0 == id.life)?.1.as_ref()
-    }
-
     pub(super) fn get_mut(&mut self, id: LogId) -> Option<&mut T> {
         self.slots.get_mut(id.slot as usize).filter(|slot| slot.0 == id.life)?.1.as_mut()
     }
@@ -63,7 +59,8 @@ mod tests {
         let first = slab.insert("first");
         assert_eq!(slab.remove(first), Some("first"));
         let second = slab.insert("second");
-        assert_eq!((slab.get(first), slab.get(second)), (None, Some(&"second")));
+        assert_eq!(slab.get_mut(first), None);
+        assert_eq!(slab.get_mut(second), Some(&mut "second"));
         assert_eq!(slab.remove(first), None);
         assert_eq!(slab.ids(), [second]);
     }

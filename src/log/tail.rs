@@ -171,18 +171,12 @@ impl Tail {
         BatchHead::parse(&header)
     }
 
-    /// Bytes of the chunk at the front, if it is full and ends at or before `settled` of its segment.
-    pub(super) fn front_if(&self, settled: impl Fn(Offset) -> u64) -> Option<usize> {
-        let front = self.chunks.front().filter(|_| self.chunks.len() > 1)?;
-        (front.end() <= settled(front.segment)).then(|| front.chunk.capacity())
-    }
-
     /// Full chunks that a settled position has passed: those that end within `range` of the segment.
     pub(super) fn settled_within(&self, segment: Offset, range: Range<u64>) -> impl Iterator<Item = usize> {
-        let ended = move |c: &&TailChunk| {
-            c.segment == segment && c.length() == c.limit && range.start < c.end() && c.end() <= range.end
-        };
-        self.chunks.iter().filter(ended).map(|chunk| chunk.chunk.capacity())
+        let first = self.chunks.partition_point(|c| (c.segment, c.end()) <= (segment, range.start));
+        let ended = move |c: &&TailChunk| c.segment == segment && c.end() <= range.end;
+        let full = |c: &&TailChunk| c.length() == c.limit;
+        self.chunks.range(first..).take_while(ended).filter(full).map(|chunk| chunk.chunk.capacity())
     }
 
     /// Forgets the chunk at the front.
@@ -193,6 +187,11 @@ impl Tail {
     /// Memory of all chunks, in bytes.
     pub(super) fn memory_bytes(&self) -> usize {
         self.chunks.iter().map(|chunk| chunk.chunk.capacity()).sum()
+    }
+
+    /// Whether [`Tail::shrink`] would give memory back once everything whole is settled.
+    pub(super) fn can_shrink(&self) -> bool {
+        self.chunks.back().is_some_and(|c| c.chunk.capacity() > CHUNK_BYTES_MIN && c.length() < c.limit)
     }
 
     /// For a log that rests: the partial last block moves to a chunk of its own.

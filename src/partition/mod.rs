@@ -180,7 +180,12 @@ impl From<Failure> for LogError {
 impl Partition {
     /// A partition on the log that recovery found, or on a new one.
     #[must_use]
-    pub fn new(recovered: &RecoveredLog, store: Rc<Store>, epoch: LeaderEpoch, settings: Arc<TopicSettings>) -> Self {
+    pub fn new(
+        recovered: &RecoveredLog,
+        store: Rc<Store>,
+        epoch: LeaderEpoch,
+        settings: Arc<TopicSettings>,
+    ) -> Self {
         let partition = recovered.partition;
         let mut producers = ProducerStates::from_bytes(&recovered.snapshot).unwrap_or_else(|error| {
             // Resent batches may then be stored twice; nothing else depends on it.
@@ -353,7 +358,12 @@ impl Partition {
     ///
     /// # Errors
     /// See [`ReadError`].
-    pub async fn read(&self, from: Offset, max_bytes: usize, at_least_one: bool) -> Result<ReadOutcome, ReadError> {
+    pub async fn read(
+        &self,
+        from: Offset,
+        max_bytes: usize,
+        at_least_one: bool,
+    ) -> Result<ReadOutcome, ReadError> {
         let offsets = self.offsets();
         if from < offsets.log_start_offset || from > offsets.log_end_offset {
             let (log_start_offset, log_end_offset) = (offsets.log_start_offset, offsets.log_end_offset);
@@ -427,12 +437,13 @@ impl Partition {
     fn record_in(&self, batch: &Bytes, wanted: impl Fn(i64) -> bool) -> Option<FoundOffset> {
         let batch = RecordBatch::first(batch).ok().flatten()?;
         let mut found = None;
-        let read = record::for_each_record(&batch, &mut Vec::new(), record::DECOMPRESSED_BYTES_MAX, |record| {
-            if found.is_none() && wanted(record.timestamp) {
-                let (offset, timestamp) = (record.offset, record.timestamp);
-                found = Some(FoundOffset { offset, timestamp, leader_epoch: batch.leader_epoch() });
-            }
-        });
+        let read =
+            record::for_each_record(&batch, &mut Vec::new(), record::DECOMPRESSED_BYTES_MAX, |record| {
+                if found.is_none() && wanted(record.timestamp) {
+                    let (offset, timestamp) = (record.offset, record.timestamp);
+                    found = Some(FoundOffset { offset, timestamp, leader_epoch: batch.leader_epoch() });
+                }
+            });
         if let Err(error) = read {
             // Stored as the producer sent it; a batch that cannot be unpacked has no record to find.
             tracing::warn!(partition = %self.id, %error, "a stored batch cannot be unpacked");

@@ -123,7 +123,8 @@ mod tests {
 
     #[test]
     fn a_gate_opens_when_every_partition_has_come_far_enough() {
-        let (gate, mut one, mut two) = (Rc::new(Gate::default()), ProduceWaiters::default(), ProduceWaiters::default());
+        let (gate, mut one, mut two) =
+            (Rc::new(Gate::default()), ProduceWaiters::default(), ProduceWaiters::default());
         one.wait(Offset::new(5), gate.clone());
         two.wait(Offset::new(9), gate.clone());
         one.wait(Offset::new(3), gate.clone());

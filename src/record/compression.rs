@@ -13,7 +13,12 @@
 //! Source: Kafka, `SnappyCompression`, `Lz4BlockOutputStream`, `ZstdCompression`; snappy-java's
 //! `SnappyOutputStream` for xerial framing.
 
-use std::io::{self, Read, Write};
+use std::{
+    cell::RefCell,
+    io::{self, Read, Write},
+};
+
+use zstd::zstd_safe;
 
 use crate::batch::Codec;
 
@@ -101,11 +106,28 @@ fn write_lz4(input: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
     encoder.finish().map(drop).map_err(io::Error::other)
 }
 
+thread_local! {
+    /// Setting a context up costs ten times the work on a batch of one record.
+    static ZSTD: RefCell<zstd_safe::CCtx<'static>> = RefCell::new(zstd_safe::CCtx::create());
+}
+
 fn write_zstd(level: Option<i32>, input: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
-    let mut encoder =
-        zstd::stream::write::Encoder::new(out, level.unwrap_or(zstd::DEFAULT_COMPRESSION_LEVEL))?;
-    encoder.write_all(input)?;
-    encoder.finish().map(drop)
+    let failed = |code| io::Error::other(zstd_safe::get_error_name(code));
+    out.reserve(zstd_safe::compress_bound(input.len()));
+    ZSTD.with_borrow_mut(|context| {
+        // What a failed call may have left behind goes too.
+        context.reset(zstd_safe::ResetDirective::SessionAndParameters).map_err(failed)?;
+        let level = level.unwrap_or(zstd::DEFAULT_COMPRESSION_LEVEL);
+        context.set_parameter(zstd_safe::CParameter::CompressionLevel(level)).map_err(failed)?;
+        context.set_parameter(zstd_safe::CParameter::ContentSizeFlag(false)).map_err(failed)?;
+        let start = out.len();
+        let mut output = zstd_safe::OutBuffer::around_pos(out, start);
+        let mut input = zstd_safe::InBuffer::around(input);
+        let end = zstd_safe::zstd_sys::ZSTD_EndDirective::ZSTD_e_end;
+        let left = context.compress_stream2(&mut output, &mut input, end).map_err(failed)?;
+        assert_eq!(left, 0, "zstd's own bound holds the whole frame");
+        Ok(())
+    })
 }
 
 /// Appends `input`, decompressed, to `out`: at most `output_max` bytes.

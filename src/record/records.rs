@@ -206,8 +206,8 @@ mod tests {
         let batch = RecordBatch::first(bytes)?.ok_or(BatchError::Partial(bytes.len()))?;
         let mut records = Vec::new();
         for_each_record(&batch, &mut Vec::new(), output_max, |record| {
-            let place = batch.base_offset().get() + records.len() as i64;
-            assert_eq!(record.offset, Offset::new(place));
+            let offset = batch.base_offset().get() + i64::from(record.offset_delta);
+            assert_eq!(record.offset, Offset::new(offset));
             let header = |(key, value): (&[u8], Option<&[u8]>)| {
                 (String::from_utf8_lossy(key).into_owned(), value.map(<[u8]>::to_vec))
             };
@@ -237,6 +237,22 @@ mod tests {
         for codec in Codec::ALL {
             assert_eq!(read(&golden::batch(codec), 100).expect("sound"), golden_records(), "{codec:?}");
         }
+    }
+
+    #[test]
+    fn offsets_are_the_base_offset_and_what_each_record_says() {
+        let bytes = golden::batch(Codec::Zstd);
+        let batch = RecordBatch::first(&bytes).expect("sound").expect("whole");
+        let mut offsets = Vec::new();
+        for_each_record(&batch, &mut Vec::new(), 100, |record| offsets.push(record.offset.get()))
+            .expect("sound");
+        assert_eq!(offsets, [7, 8, 9]);
+        // Compaction leaves gaps: the second of two records is the fourth of the former batch.
+        let gap = with_payload(2, &[12, 0, 0, 0, 1, 1, 0, 12, 0, 0, 6, 1, 1, 0]);
+        let batch = RecordBatch::first(&gap).expect("sound").expect("whole");
+        let records: Vec<_> =
+            Records::new(&batch, batch.payload()).map(|record| record.expect("sound")).collect();
+        assert_eq!(records.iter().map(|record| record.offset.get()).collect::<Vec<_>>(), [7, 10]);
     }
 
     #[test]

@@ -10,11 +10,11 @@ use std::{
 use futures_lite::FutureExt;
 
 use crate::{
+    handlers::Handlers,
     io::{
         cores::{Queue, spawn},
         net::{Connection, Listener},
     },
-    handlers::Handlers,
     metrics::Counter,
     shard::Shard,
 };

@@ -258,15 +258,10 @@ impl Shard {
         }
     }
 
-    async fn find_offset(
-        &self,
-        question: &OffsetQuestion,
-    ) -> Result<Option<FoundOffset>, ReadError> {
+    async fn find_offset(&self, question: &OffsetQuestion) -> Result<Option<FoundOffset>, ReadError> {
         let partition = self.partition(question.partition).ok_or(ReadError::NotLeader)?;
         let leader_epoch = partition.validate_epoch(question.leader_epoch)?;
-        let plain = |offset| {
-            Some(FoundOffset { offset, timestamp: -1, leader_epoch })
-        };
+        let plain = |offset| Some(FoundOffset { offset, timestamp: -1, leader_epoch });
         match question.wanted {
             WantedOffset::Earliest => Ok(plain(partition.offsets().log_start_offset)),
             WantedOffset::Latest => Ok(plain(partition.settled_high_watermark().await?)),
@@ -364,7 +359,12 @@ impl Shard {
         }
         let gone: Vec<_> = {
             let partitions = self.partitions.borrow();
-            partitions.by_id.values().filter(|partition| !kept.contains_key(&partition.id())).cloned().collect()
+            partitions
+                .by_id
+                .values()
+                .filter(|partition| !kept.contains_key(&partition.id()))
+                .cloned()
+                .collect()
         };
         for partition in gone {
             let mut partitions = self.partitions.borrow_mut();

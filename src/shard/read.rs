@@ -120,7 +120,8 @@ impl Shard {
         let mut until = vec![0; cores.len()];
         loop {
             let results = self.read_all(&cores, &round, &until).await;
-            let bytes_of = |results: &Results| results.iter().flatten().map(ReadOutcome::bytes).sum::<usize>();
+            let bytes_of =
+                |results: &Results| results.iter().flatten().map(ReadOutcome::bytes).sum::<usize>();
             let enough = results.iter().map(bytes_of).sum::<usize>() >= like.until_bytes;
             let failed = results.iter().flatten().any(Result::is_err);
             let left_ms = deadline_ms.saturating_sub(self.clock.monotonic_ms());
@@ -162,7 +163,11 @@ impl Shard {
             if left < results.len() && !hurried {
                 hurried = true;
                 cancel.raise();
-                calls.iter().zip(&results).filter(|(_, result)| result.is_none()).for_each(|(call, _)| call.hurry());
+                calls
+                    .iter()
+                    .zip(&results)
+                    .filter(|(_, result)| result.is_none())
+                    .for_each(|(call, _)| call.hurry());
             }
             Poll::Pending
         })

@@ -104,7 +104,11 @@ pub struct Router {
 impl Router {
     /// `senders` by shard id, with `None` at our own place; `incoming` from all others and control.
     #[must_use]
-    pub fn new(own: ShardId, senders: Vec<Option<MailSender<Letter>>>, incoming: Vec<MailReceiver<Letter>>) -> Rc<Self> {
+    pub fn new(
+        own: ShardId,
+        senders: Vec<Option<MailSender<Letter>>>,
+        incoming: Vec<MailReceiver<Letter>>,
+    ) -> Rc<Self> {
         let peer = |sender| Peer { sender, outbox: VecDeque::new() };
         Rc::new(Self {
             own,

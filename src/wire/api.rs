@@ -58,7 +58,7 @@ pub const LIST_OFFSETS: Api = row(ApiKey::LIST_OFFSETS, "ListOffsets", 1, 10, 6)
 pub const METADATA: Api = row(ApiKey::METADATA, "Metadata", 0, 13, 9);
 /// A version above is answered in version 0 (KIP-511).
 pub const API_VERSIONS: Api = row(ApiKey::API_VERSIONS, "ApiVersions", 0, 4, 3);
-/// Topic ids and effective settings are answered from 5 and 7 on.
+/// Effective settings are answered from 5 on, topic ids from 7 on.
 pub const CREATE_TOPICS: Api = row(ApiKey::CREATE_TOPICS, "CreateTopics", 2, 7, 5);
 /// By id as well as by name in 6.
 pub const DELETE_TOPICS: Api = row(ApiKey::DELETE_TOPICS, "DeleteTopics", 1, 6, 4);

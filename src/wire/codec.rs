@@ -10,6 +10,10 @@ use bytes::{BufMut, BytesMut};
 /// Longest frame that may be written or read: a size prefix is a signed 32-bit number.
 pub const FRAME_BYTES_MAX: usize = i32::MAX as usize;
 
+/// Most elements of all arrays of one message that is read here: an element takes more memory than the few
+/// bytes it may have on the wire.
+pub const ELEMENTS_MAX: usize = 200_000;
+
 /// Why bytes are no message. The same bytes will fail again; the connection they came on is closed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
@@ -37,7 +41,7 @@ pub enum WireError {
         /// What it says; -1 for null.
         length: i64,
     },
-    /// More elements are announced than the bytes left can hold.
+    /// More elements are announced than the bytes left can hold, or than [`ELEMENTS_MAX`] in all.
     #[error("{count} elements announced at byte {at}, the frame has {left} bytes left")]
     Count {
         /// Where the count stands.
@@ -89,13 +93,14 @@ pub struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
     flexible: bool,
+    elements_left: usize,
 }
 
 impl<'a> Reader<'a> {
     /// Starts at the first byte; `flexible` says whether the version has compact types and tagged fields.
     #[must_use]
     pub fn new(bytes: &'a [u8], flexible: bool) -> Self {
-        Self { bytes, at: 0, flexible }
+        Self { bytes, at: 0, flexible, elements_left: ELEMENTS_MAX }
     }
 
     /// Bytes read so far.
@@ -255,9 +260,10 @@ impl<'a> Reader<'a> {
         let Some(count) = self.length(|r| r.int32().map(i64::from))? else {
             return Ok(None);
         };
-        if count > self.left() / element_bytes_min.max(1) {
+        if count > self.elements_left.min(self.left() / element_bytes_min.max(1)) {
             return Err(WireError::Count { at, count, left: self.left() });
         }
+        self.elements_left -= count;
         Ok(Some(count))
     }
 
@@ -435,5 +441,109 @@ impl<'a> Writer<'a> {
     #[must_use]
     pub fn is_flexible(&self) -> bool {
         self.flexible
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn written(flexible: bool, write: impl FnOnce(&mut Writer<'_>)) -> BytesMut {
+        let mut out = BytesMut::new();
+        write(&mut Writer::new(&mut out, flexible));
+        out
+    }
+
+    #[test]
+    fn primitives_have_the_bytes_of_the_protocol_guide() {
+        assert_eq!(&written(false, |w| w.string("ab"))[..], [0, 2, b'a', b'b']);
+        assert_eq!(&written(true, |w| w.string("ab"))[..], [3, b'a', b'b']);
+        assert_eq!(&written(false, |w| w.nullable_string(None))[..], [0xff, 0xff]);
+        assert_eq!(&written(true, |w| w.nullable_string(None))[..], [0]);
+        assert_eq!(&written(false, |w| w.count(0))[..], [0, 0, 0, 0]);
+        assert_eq!(&written(true, |w| w.count(0))[..], [1]);
+        assert_eq!(&written(true, |w| w.count(127))[..], [0x80, 1]);
+        assert_eq!(&written(false, |w| w.null())[..], [0xff; 4]);
+        assert_eq!(&written(true, |w| w.null())[..], [0]);
+        assert_eq!(&written(false, |w| w.no_tagged_fields())[..], []);
+        assert_eq!(&written(true, |w| w.no_tagged_fields())[..], [0]);
+        assert_eq!(&written(true, |w| w.unsigned_varint(300))[..], [0xac, 2]);
+    }
+
+    #[test]
+    fn a_string_too_long_is_cut_between_characters() {
+        let long = "ü".repeat(20_000);
+        for flexible in [false, true] {
+            let out = written(flexible, |w| w.string(&long));
+            let read = Reader::new(&out, flexible).string().expect("sound").len();
+            assert_eq!(read, 32_766);
+        }
+    }
+
+    #[test]
+    fn a_count_is_believed_only_as_far_as_bytes_back_it() {
+        let bytes = [0, 0, 0, 3, 9, 9, 9, 9, 9, 9];
+        assert_eq!(Reader::new(&bytes, false).count(2), Ok(3));
+        let error = WireError::Count { at: 0, count: 3, left: 6 };
+        assert_eq!(Reader::new(&bytes, false).count(3), Err(error));
+        let huge = [0x7f, 0xff, 0xff, 0xff];
+        let error = WireError::Count { at: 0, count: 0x7fff_ffff, left: 0 };
+        assert_eq!(Reader::new(&huge, false).count(1), Err(error));
+        let negative = [0xff, 0xff, 0xff, 0xfe];
+        assert_eq!(Reader::new(&negative, false).count(1), Err(WireError::Length { at: 0, length: -2 }));
+        assert_eq!(Reader::new(&[0xff; 4], false).nullable_count(1), Ok(None));
+        assert_eq!(Reader::new(&[0xff; 4], false).count(1), Err(WireError::Length { at: 0, length: -1 }));
+        assert_eq!(Reader::new(&[0], true).count(1), Err(WireError::Length { at: 0, length: -1 }));
+    }
+
+    #[test]
+    fn all_arrays_of_a_message_share_one_maximum() {
+        let half = (ELEMENTS_MAX as i32 / 2).to_be_bytes();
+        let bytes = [&half[..], &half, &1_i32.to_be_bytes(), &vec![0; ELEMENTS_MAX]].concat();
+        let mut reader = Reader::new(&bytes, false);
+        assert_eq!(reader.count(1), Ok(ELEMENTS_MAX / 2));
+        assert_eq!(reader.count(1), Ok(ELEMENTS_MAX / 2));
+        assert!(matches!(reader.count(1), Err(WireError::Count { at: 8, count: 1, .. })));
+    }
+
+    #[test]
+    fn tagged_fields_ascend_and_known_ones_fill_their_size() {
+        let read = |bytes: &[u8]| {
+            let mut seen = Vec::new();
+            let mut reader = Reader::new(bytes, true);
+            reader
+                .tagged_fields(|tag, value| {
+                    seen.push(tag);
+                    if tag == 1 { value.int8().map(|_| true) } else { Ok(false) }
+                })
+                .map(|()| seen)
+        };
+        assert_eq!(read(&[0]), Ok(vec![]));
+        assert_eq!(read(&[2, 1, 1, 7, 5, 3, 9, 9, 9]), Ok(vec![1, 5]));
+        assert!(matches!(read(&[2, 5, 0, 5, 0]), Err(WireError::TaggedField { tag: 5, at: 3 })));
+        assert!(matches!(read(&[2, 5, 0, 4, 0]), Err(WireError::TaggedField { tag: 4, at: 3 })));
+        assert!(matches!(read(&[1, 1, 2, 7, 7]), Err(WireError::TaggedField { tag: 1, at: 1 })));
+        assert!(matches!(read(&[1, 1, 0]), Err(WireError::UnexpectedEnd { .. })));
+        assert!(matches!(read(&[1, 9, 3, 0, 0]), Err(WireError::UnexpectedEnd { .. })));
+        assert!(matches!(read(&[0xff, 0xff, 0xff, 0xff, 0x0f]), Err(WireError::Count { .. })));
+        // A version without tagged fields has no byte for them.
+        assert_eq!(Reader::new(&[], false).skip_tagged_fields(), Ok(()));
+    }
+
+    proptest! {
+        #[test]
+        fn a_varint_reads_back_and_is_refused_above_32_bits(value: u32, more in 0x10_u8..) {
+            let out = written(true, |w| w.unsigned_varint(value));
+            let mut reader = Reader::new(&out, true);
+            prop_assert_eq!(reader.unsigned_varint(), Ok(value));
+            prop_assert_eq!(reader.left(), 0);
+            for cut in 0..out.len() {
+                prop_assert!(Reader::new(&out[..cut], true).unsigned_varint().is_err());
+            }
+            let over = [0xff, 0xff, 0xff, 0xff, more, 0];
+            prop_assert_eq!(Reader::new(&over, true).unsigned_varint(), Err(WireError::Varint { at: 0 }));
+        }
     }
 }

@@ -319,7 +319,9 @@ impl Pieces {
         let Self { front, mut rest, out, .. } = self;
         let mut front = match front {
             Some(front) => {
-                rest.push(out.freeze());
+                if !out.is_empty() {
+                    rest.push(out.freeze());
+                }
                 front
             }
             None => out,

@@ -74,3 +74,75 @@ pub fn encode_response<M: KafkaResponse>(
     finish_response(&mut out);
     Ok(out.freeze())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{api, header::parse_request_header};
+
+    #[test]
+    fn a_response_frame_holds_size_header_and_message() {
+        let mut message = MetadataResponse::default();
+        message.controller_id = 3;
+        message.cluster_id = Some("cluster".into());
+        for version in 2..=api::METADATA.max {
+            let frame = encode_response(&api::METADATA, version, 9, &message).expect("representable");
+            let size = i32::from_be_bytes([frame[0], frame[1], frame[2], frame[3]]);
+            assert_eq!(size as usize, frame.len() - 4, "version {version}");
+            let header = 8 + api::METADATA.response_header_version(version) as usize;
+            let read: MetadataResponse = decode_body(frame.slice(header..), version).expect("sound");
+            assert_eq!(read, message, "version {version}");
+        }
+    }
+
+    #[test]
+    fn a_field_without_a_place_in_the_version_is_an_error_and_not_left_out() {
+        let mut message = InitProducerIdResponse::default();
+        message.ongoing_txn_producer_id = 5;
+        assert!(encode_response(&api::INIT_PRODUCER_ID, 4, 1, &message).is_err());
+    }
+
+    #[test]
+    fn nothing_may_be_left_over() {
+        let body = MetadataRequest::default().encode_to_bytes(ApiVersion::new(8)).expect("representable");
+        decode_body::<MetadataRequest>(body.clone(), 8).expect("sound");
+        let longer = Bytes::from([&body[..], &[0]].concat());
+        assert!(matches!(decode_body::<MetadataRequest>(longer, 8), Err(WireError::Decode(_))));
+    }
+
+    #[test]
+    fn a_huge_count_is_refused_before_it_is_believed() {
+        // Metadata 1 asks for 2^31-1 topics in four bytes; Metadata 9 the same, compact.
+        let fixed = Bytes::from_static(&[0x7f, 0xff, 0xff, 0xff]);
+        assert!(decode_body::<MetadataRequest>(fixed, 1).is_err());
+        let compact = Bytes::from_static(&[0xff, 0xff, 0xff, 0xff, 0x0f, 1, 0, 0]);
+        assert!(decode_body::<MetadataRequest>(compact, 9).is_err());
+    }
+
+    /// Reads the body as every request that is served in that version; what it makes of it does not matter.
+    fn read_as_all(body: &Bytes, version: i16) {
+        let _ = decode_body::<ApiVersionsRequest>(body.clone(), version);
+        let _ = decode_body::<CreatePartitionsRequest>(body.clone(), version);
+        let _ = decode_body::<CreateTopicsRequest>(body.clone(), version);
+        let _ = decode_body::<DeleteTopicsRequest>(body.clone(), version);
+        let _ = decode_body::<DescribeClusterRequest>(body.clone(), version);
+        let _ = decode_body::<DescribeConfigsRequest>(body.clone(), version);
+        let _ = decode_body::<InitProducerIdRequest>(body.clone(), version);
+        let _ = decode_body::<ListOffsetsRequest>(body.clone(), version);
+        let _ = decode_body::<MetadataRequest>(body.clone(), version);
+        let _ = decode_body::<OffsetForLeaderEpochRequest>(body.clone(), version);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_message_or_refused(
+            body in proptest::collection::vec(prop_oneof![0_u8..4, any::<u8>()], 0..120),
+        ) {
+            let body = Bytes::from(body);
+            (0..=13).for_each(|version| read_as_all(&body, version));
+            let _ = parse_request_header(&body);
+        }
+    }
+}

@@ -14,6 +14,9 @@ pub mod header;
 pub mod messages;
 pub mod produce;
 
+#[cfg(test)]
+mod differential;
+
 pub use api::{Api, ApiKey};
 pub use codec::WireError;
 pub use header::{RequestHeader, begin_response, finish_response, parse_request_header};

@@ -27,7 +27,7 @@ use crate::{
         disk::{DiskFile, Sync},
     },
     log::{
-        LogId,
+        LogId, Parts,
         format::{FRAME_ALIGNMENT, FRAME_HEADER_BYTES, Frame, frame_bytes},
     },
     model::Offset,
@@ -161,8 +161,9 @@ impl Journal {
     }
 
     /// Adds a frame to the gathering group. `frame` says what only the caller knows.
-    pub(super) fn append(&mut self, log: LogId, mut frame: Frame, batch: &[u8], durable: bool) {
-        let bytes = frame_bytes(batch.len());
+    pub(super) fn append(&mut self, log: LogId, mut frame: Frame, batch: Parts<'_>, durable: bool) {
+        let length = batch[0].len() + batch[1].len();
+        let bytes = frame_bytes(length);
         if let Some(group) = self.gathering.take_if(|group| group.buffer.free() < bytes) {
             self.full.push_back(group);
         }
@@ -177,11 +178,12 @@ impl Journal {
         frame.journal_id = self.id;
         frame.sequence = sequence;
         frame.durable_end = self.durable_end;
-        frame.payload_length = batch.len();
-        frame.payload_crc = crc32c::crc32c(batch);
+        frame.payload_length = length;
+        frame.payload_crc = crc32c::crc32c_append(crc32c::crc32c(batch[0]), batch[1]);
         group.buffer.extend(&frame.to_bytes());
-        group.buffer.extend(batch);
-        group.buffer.extend(&[0; FRAME_ALIGNMENT][..bytes - FRAME_HEADER_BYTES - batch.len()]);
+        group.buffer.extend(batch[0]);
+        group.buffer.extend(batch[1]);
+        group.buffer.extend(&[0; FRAME_ALIGNMENT][..bytes - FRAME_HEADER_BYTES - length]);
         let frames = &mut group.frames;
         match frames.notes.last_mut() {
             Some(last) if last.0 == log => last.1 = frame.next_offset,

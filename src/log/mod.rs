@@ -30,6 +30,7 @@
 mod checkpoint;
 mod checkpointing;
 mod commit;
+mod error;
 mod files;
 pub mod format;
 pub mod generation;
@@ -51,13 +52,14 @@ use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
     io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     rc::Rc,
     time::Duration,
 };
 
 use bytes::Bytes;
 
+pub use error::{LogError, OpenError};
 pub use generation::{Generation, current_generation, move_orphans, publish_generation};
 pub use partition_log::LogSettings;
 pub use recovery::RecoveredLog;
@@ -133,98 +135,8 @@ impl StoreOptions {
     }
 }
 
-/// Why the log could not do what was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum LogError {
-    /// A write or a sync has failed: unknown what reached the disk. Nothing is taken until a restart.
-    #[error("the shard's disk has failed: {why}")]
-    Failed {
-        /// What failed.
-        why: String,
-    },
-    /// Nothing written. No space for segments; clears by itself once there is.
-    #[error("no space left on the disk")]
-    DiskFull,
-    /// The store is being closed; nothing written.
-    #[error("the store is closing")]
-    Closing,
-    /// There is no such log: deleted, or not of this store.
-    #[error("no such log")]
-    UnknownLog,
-    /// Acknowledged bytes cannot be read back; see [`recovery`]. Offsets below `start` can be read.
-    #[error("offsets {start} to {end} cannot be read back")]
-    Quarantined {
-        /// First offset that is missing.
-        start: Offset,
-        /// Offset after the last that is missing.
-        end: Offset,
-    },
-    /// The offset lies outside the log.
-    #[error("offset {offset} is not within {start} to {end}")]
-    OffsetOutOfRange {
-        /// What was asked for.
-        offset: Offset,
-        /// Log start offset.
-        start: Offset,
-        /// Log end offset.
-        end: Offset,
-    },
-    /// Nothing written. The batch is larger than a journal file can take.
-    #[error("a batch of {bytes} bytes, at most {bytes_max} fit")]
-    TooLarge {
-        /// Its size.
-        bytes: usize,
-        /// The largest that fits.
-        bytes_max: usize,
-    },
-    /// A segment does not hold what it must; nothing was changed.
-    #[error("{segment}: no batch at position {position}")]
-    Damaged {
-        /// The segment file.
-        segment: String,
-        /// Where a batch should start.
-        position: u64,
-    },
-    /// Reading or naming failed.
-    #[error("{path}: {source}")]
-    Io {
-        /// What was worked on.
-        path: PathBuf,
-        /// The kernel's word.
-        source: io::Error,
-    },
-}
-
-/// Why a data directory could not be opened. Nothing was changed that a later start would miss.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The kernel refused.
-    #[error("{path}: {source}")]
-    Io {
-        /// What was worked on.
-        path: PathBuf,
-        /// The kernel's word.
-        source: io::Error,
-    },
-    /// A file that recovery cannot do without is missing or damaged.
-    #[error("{path}: {why}")]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: String,
-    },
-}
-
-impl OpenError {
-    fn io(path: &Path, source: io::Error) -> Self {
-        Self::Io { path: path.to_path_buf(), source }
-    }
-
-    fn damaged(path: &Path, why: &str) -> Self {
-        Self::Damaged { path: path.to_path_buf(), why: why.to_owned() }
-    }
-}
+/// A batch in two pieces; the second may be empty.
+pub type Parts<'a> = [&'a [u8]; 2];
 
 /// What the caller knows of a batch it appends, beyond its bytes.
 #[derive(Debug, Clone, Copy)]
@@ -330,21 +242,34 @@ impl Store {
     /// # Panics
     /// If the batch's base offset is not the log end offset.
     pub fn append(&self, id: LogId, batch: &[u8], info: AppendInfo) -> Result<(), LogError> {
+        self.append_parts(id, [batch, &[]], info)
+    }
+
+    /// As [`Store::append`], for a batch that lies in two pieces, such as a stamped header and the records
+    /// as they were received. The first piece holds at least the base offset.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    ///
+    /// # Panics
+    /// As [`Store::append`].
+    pub fn append_parts(&self, id: LogId, batch: Parts<'_>, info: AppendInfo) -> Result<(), LogError> {
         self.check_usable()?;
         if self.state.disk_full.get() {
             return Err(LogError::DiskFull);
         }
         let mut journal = self.journal.borrow_mut();
         let bytes_max = journal.batch_bytes_max();
-        if batch.len() > bytes_max {
-            return Err(LogError::TooLarge { bytes: batch.len(), bytes_max });
+        let bytes = batch[0].len() + batch[1].len();
+        if bytes > bytes_max {
+            return Err(LogError::TooLarge { bytes, bytes_max });
         }
         let mut logs = self.logs.borrow_mut();
         let log = logs.by_id.get_mut(id).ok_or(LogError::UnknownLog)?;
         if let Some(range) = &log.quarantined {
             return Err(LogError::Quarantined { start: range.start, end: range.end });
         }
-        let base = batch.first_chunk().map(|base| Offset::new(i64::from_be_bytes(*base)));
+        let base = batch[0].first_chunk().map(|base| Offset::new(i64::from_be_bytes(*base)));
         let base = base.expect("a whole batch has a base offset");
         let (epoch, next) = (info.leader_epoch, info.next_offset);
         let partition = log.partition;

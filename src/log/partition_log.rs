@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::{
     io::buffer::{block_end, block_start},
     log::{
-        LogError,
+        LogError, Parts,
         format::BatchHead,
         index::{Entry, INDEX_INTERVAL_BYTES, NO_TIMESTAMP},
         leader_epochs::LeaderEpochs,
@@ -215,12 +215,12 @@ impl Log {
         next: Offset,
         epoch: LeaderEpoch,
         max_timestamp: i64,
-        batch: &[u8],
+        batch: Parts<'_>,
         now_ms: i64,
     ) {
         assert!(base == self.next && next > base, "{}: {base}..{next} at {}", self.partition, self.next);
         let timestamp = if max_timestamp < 0 { now_ms } else { max_timestamp };
-        let bytes = batch.len() as u64;
+        let bytes = (batch[0].len() + batch[1].len()) as u64;
         if self.rolls_before(bytes, next, timestamp) {
             self.roll();
         }

@@ -267,7 +267,7 @@ impl Store {
         }
         log.recovered.replayed.push(*header);
         let (epoch, now_ms) = (LeaderEpoch::new(frame.leader_epoch), self.clock.wall_ms());
-        logs.append(id, head.base, frame.next_offset, epoch, head.max_timestamp, batch, now_ms);
+        logs.append(id, head.base, frame.next_offset, epoch, head.max_timestamp, [batch, &[]], now_ms);
     }
 
     /// A batch that was durable cannot be read.

@@ -18,7 +18,7 @@ use crate::{
         disk::{DiskFile, Open, Sync},
     },
     log::{
-        LogId, Logs, Store,
+        LogId, Logs, Parts, Store,
         commit::RETRY_INTERVAL,
         files::is_absent,
         format::{base_in_name, partition_directory},
@@ -52,7 +52,7 @@ impl Logs {
         next: Offset,
         epoch: LeaderEpoch,
         max_timestamp: i64,
-        batch: &[u8],
+        batch: Parts<'_>,
         now_ms: i64,
     ) -> bool {
         let Some(log) = self.by_id.get_mut(id) else { return false };

@@ -11,7 +11,10 @@ use bytes::Bytes;
 
 use crate::{
     io::buffer::{AlignedSlice, BLOCK, Chunk, block_start, round_up},
-    log::format::{BATCH_HEADER_BYTES, BatchHead},
+    log::{
+        Parts,
+        format::{BATCH_HEADER_BYTES, BatchHead},
+    },
     model::Offset,
 };
 
@@ -55,16 +58,28 @@ pub(super) struct Tail {
 impl Tail {
     /// Copies a batch to `position` of its segment: right behind the bytes before it, or to a block start
     /// if there are none in memory.
-    pub(super) fn append(&mut self, segment: Offset, position: u64, base: Offset, batch: &[u8], now_ms: i64) {
-        let mut written = 0;
-        while written < batch.len() {
-            let at = position + written as u64;
-            let chunk = self.open_chunk(segment, at, batch.len() - written, now_ms);
-            assert_eq!(chunk.end(), at, "a hole in the tail of segment {segment}");
-            if written == 0 && chunk.first_batch.is_none() {
-                chunk.first_batch = Some((base, at));
+    pub(super) fn append(
+        &mut self,
+        segment: Offset,
+        position: u64,
+        base: Offset,
+        batch: Parts<'_>,
+        now_ms: i64,
+    ) {
+        let mut at = position;
+        let mut left = batch[0].len() + batch[1].len();
+        for mut part in batch {
+            while !part.is_empty() {
+                let chunk = self.open_chunk(segment, at, left, now_ms);
+                assert_eq!(chunk.end(), at, "a hole in the tail of segment {segment}");
+                if at == position && chunk.first_batch.is_none() {
+                    chunk.first_batch = Some((base, at));
+                }
+                let taken = chunk.chunk.append(part);
+                part = &part[taken..];
+                at += taken as u64;
+                left -= taken;
             }
-            written += chunk.chunk.append(&batch[written..]);
         }
     }
 

@@ -288,7 +288,7 @@ impl Partition {
             durable: acks == Acks::All && !state.settings.write_caching,
             now_ms,
         };
-        self.store.append(self.log, &[&header, records].concat(), info)?;
+        self.store.append_parts(self.log, [&header, records], info)?;
         state.offsets.appended(end);
         if let Some(producer) = &producer {
             state.producers.appended(producer, Offset::new(end.get() - 1), now_ms);

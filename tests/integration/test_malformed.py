@@ -6,6 +6,7 @@ import struct
 
 import pytest
 
+import batches
 import wire
 from apis import Api
 from errors import NONE
@@ -112,3 +113,17 @@ def test_a_declared_length_does_not_become_memory(start, data):
         assert grown < 64 << 20, f"{grown} bytes more for 30 declared lengths of 90 MB and above"
         for liar in liars:
             liar.socket.close()
+
+
+@pytest.mark.parametrize("api_name, version", [("Metadata", 1), ("Metadata", 12), ("Fetch", 12), ("Produce", 8), ("ListOffsets", 6)])
+def test_bytes_behind_the_last_field_are_ignored(api, topic, api_name, version):
+    # librdkafka 2.16 sends three of them behind a Metadata request for all topics.
+    topics = {
+        "Metadata": None,
+        "Fetch": [{"name": topic, "partitions": [{"index": 0, "fetch_offset": 0}]}],
+        "Produce": [{"name": topic, "partitions": [{"index": 0, "records": batches.build([b"a"])}]}],
+        "ListOffsets": [{"name": topic, "partitions": [{"index": 0, "timestamp": -1}]}],
+    }[api_name]
+    whole = wire.request(api_name, version, 5, {"topics": topics})
+    api.send_bytes(wire.frame(whole[4:] + b"\0\0\0"))
+    assert api.receive((api_name, version, 5)).topics

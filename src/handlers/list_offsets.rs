@@ -29,6 +29,8 @@ const EARLIEST: i64 = -2;
 const MAX_TIMESTAMP: i64 = -3;
 /// First offset on this broker's own disks: without tiered storage the earliest (KIP-405).
 const EARLIEST_LOCAL: i64 = -4;
+/// First version whose answers name the leader epoch. Source: KIP-320.
+const FIRST_WITH_LEADER_EPOCH: i16 = 4;
 /// Last offset in tiered storage: there is none (KIP-1005).
 const LATEST_TIERED: i64 = -5;
 
@@ -64,7 +66,7 @@ pub async fn handle(shard: &Rc<Shard>, head: Head, body: Bytes) -> Result<ListOf
             panic!("another answer than that to a question for offsets");
         };
         for (result, (topic, partition)) in results.into_iter().zip(places) {
-            fill(&mut response.topics[topic].partitions[partition], result);
+            fill(&mut response.topics[topic].partitions[partition], result, head.version);
         }
     }
     Ok(response)
@@ -86,18 +88,23 @@ fn question(
         timestamp if timestamp >= 0 => WantedOffset::AtOrAfter(timestamp),
         _ => return Err(ErrorCode::UnsupportedVersion),
     };
-    let leader_epoch =
-        (asked.current_leader_epoch >= 0).then(|| LeaderEpoch::new(asked.current_leader_epoch));
+    let leader_epoch = (asked.current_leader_epoch >= 0).then(|| LeaderEpoch::new(asked.current_leader_epoch));
     let partition = TopicPartition { topic: topic.id, partition: placed.index };
     Ok(Some((placed.shard, OffsetQuestion { partition, leader_epoch, wanted })))
 }
 
-fn fill(answer: &mut ListOffsetsPartitionResponse, result: Result<Option<FoundOffset>, ReadError>) {
+fn fill(
+    answer: &mut ListOffsetsPartitionResponse,
+    result: Result<Option<FoundOffset>, ReadError>,
+    version: i16,
+) {
     match result {
         Ok(Some(found)) => {
             answer.offset = found.offset.get();
             answer.timestamp = found.timestamp;
-            answer.leader_epoch = found.leader_epoch.get();
+            if version >= FIRST_WITH_LEADER_EPOCH {
+                answer.leader_epoch = found.leader_epoch.get();
+            }
         }
         Ok(None) => {}
         Err(error) => answer.error_code = read_error_code(&error).number(),

@@ -1,7 +1,8 @@
 //! Metadata (3), versions 0 to 13: brokers, topics, leaders.
 //!
-//! A topic that does not exist is created if the broker's setting and the request allow it. Even so
-//! this answer says UNKNOWN_TOPIC_OR_PARTITION, as Kafka 4 does; the client's retry finds the topic.
+//! A topic that does not exist is created if the broker's setting and the request allow it, and is
+//! answered at once. (Kafka says UNKNOWN_TOPIC_OR_PARTITION first and has the client ask again, because it
+//! does not wait for the creation; here every core has opened its partitions before control replies.)
 //!
 //! Source: Kafka 4.1, `KafkaApis.handleTopicMetadataRequest`, `AutoTopicCreationManager`.
 
@@ -96,24 +97,25 @@ async fn named(
             (None, Ok(_)) => absent.push(name),
         }
     }
-    let codes = match create && !absent.is_empty() {
-        true => auto_create(&absent, context).await,
-        false => vec![ErrorCode::UnknownTopicOrPartition; absent.len()],
-    };
-    answers.extend(absent.into_iter().zip(codes).map(|(name, code)| unknown(name, code)));
+    if create && !absent.is_empty() {
+        answers.extend(auto_create(absent, context).await);
+    } else {
+        answers.extend(absent.into_iter().map(|name| unknown(name, ErrorCode::UnknownTopicOrPartition)));
+    }
     answers
 }
 
-/// Has the topics created, and says with which code each is answered until the client asks again.
-async fn auto_create(names: &[StrBytes], context: &Context<'_>) -> Vec<ErrorCode> {
+/// Has the topics created, and answers with them.
+async fn auto_create(names: Vec<StrBytes>, context: &Context<'_>) -> Vec<MetadataResponseTopic> {
     let request = ControlRequest::AutoCreate { names: names.iter().map(ToString::to_string).collect() };
     let outcomes = Outcomes::of(context.control.call(request).await, names.len());
-    let code = |index| match (&outcomes, outcomes.item(index)) {
+    let answer = |(index, name)| match (&outcomes, outcomes.item(index)) {
+        (_, Ok(topic)) => found(topic),
         // The client asks again, and control may be there by then.
-        (Outcomes::All(_), _) | (_, Ok(_)) => ErrorCode::UnknownTopicOrPartition,
-        (_, Err((code, _))) => code,
+        (Outcomes::All(_), _) => unknown(name, ErrorCode::UnknownTopicOrPartition),
+        (_, Err((code, _))) => unknown(name, code),
     };
-    (0..names.len()).map(code).collect()
+    names.into_iter().enumerate().map(answer).collect()
 }
 
 fn by_id(id: TopicId, context: &Context<'_>) -> MetadataResponseTopic {

@@ -48,6 +48,12 @@ impl Listener {
         Self { ring, socket: Rc::new(socket) }
     }
 
+    /// Ends listening at once. A pending accept would keep the socket open until the kernel has taken the
+    /// ring apart, which may be after the end of the process.
+    pub fn close(&self) {
+        let _ = rustix::net::shutdown(&*self.socket, rustix::net::Shutdown::Both);
+    }
+
     /// The next connection.
     ///
     /// # Errors

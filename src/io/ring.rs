@@ -234,6 +234,11 @@ impl Ring {
                 last_work = now;
             }
             if self.pushed.get() > 0 || now - last_work < spin {
+                if work == 0 && self.pushed.get() == 0 {
+                    // Whoever else wants this CPU goes first: the kernel's worker that completes a synced
+                    // write runs here too, and would wait for the end of our time slice.
+                    std::thread::yield_now();
+                }
                 if now - last_reactor < REACTOR_EVERY {
                     glommio::executor().yield_now().await;
                 } else {

@@ -109,9 +109,10 @@ impl Connection {
                 .ioprio(POLL_FIRST)
                 .build()
                 .flags(squeue::Flags::BUFFER_SELECT);
+            let returned = self.ring.buffers_returned();
             let (result, flags, _) = self.ring.start(entry, self.socket.clone()).await;
             if result == -libc::ENOBUFS {
-                self.ring.buffer_returned().await;
+                self.ring.more_buffers_than(returned).await;
                 continue;
             }
             let length = check(result)?;

@@ -19,7 +19,8 @@ use std::{
 
 use futures_lite::FutureExt;
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    runtime::Runtime,
+    signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
 };
 
@@ -163,12 +164,14 @@ pub fn run(settings: Settings, ready: impl FnOnce(SocketAddr)) -> Result<(), Bro
         let _ = stop(cores);
         return Err(error);
     }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let signals = runtime.block_on(Signals::new())?;
     ready(address);
     let boxed = links.iter().map(|link| Box::new(link.clone()) as Box<dyn ShardLink>).collect();
-    let ended_badly = run_control(control, control_requests, boxed, &reported)?;
+    run_control(&runtime, signals, control.run(control_requests, boxed));
     stop(cores)?;
     log_metrics(&metrics, "counted");
-    match ended_badly.or_else(|| reported.try_iter().find_map(failure)) {
+    match reported.try_iter().find_map(failure) {
         Some(why) => Err(BrokerError::Unclean(why)),
         None => Ok(()),
     }
@@ -281,31 +284,40 @@ fn wait_for_all(reported: &Receiver<(usize, Report)>, shards: usize) -> Result<(
     Ok(())
 }
 
-/// Serves control until a signal comes. `Some`: a core has failed instead.
-fn run_control(
-    control: Control,
-    requests: mpsc::Receiver<(crate::control::ControlRequest, ReplyTo)>,
-    shards: Vec<Box<dyn ShardLink>>,
-    reported: &Receiver<(usize, Report)>,
-) -> Result<Option<String>, BrokerError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let serving = tokio::task::LocalSet::new();
-        let _control = serving.spawn_local(control.run(requests, shards));
+/// The signals that end the broker.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Takes them over from the kernel's default, which would end the process at once.
+    async fn new() -> io::Result<Self> {
+        let (terminate, interrupt) = (SignalKind::terminate(), SignalKind::interrupt());
+        Ok(Self { terminate: signal(terminate)?, interrupt: signal(interrupt)? })
+    }
+
+    async fn received(mut self) -> &'static str {
         let terminated = async {
-            terminate.recv().await;
+            self.terminate.recv().await;
             "SIGTERM"
         };
         let interrupted = async {
-            interrupt.recv().await;
+            self.interrupt.recv().await;
             "SIGINT"
         };
-        let signal = serving.run_until(terminated.or(interrupted)).await;
+        terminated.or(interrupted).await
+    }
+}
+
+/// Serves control until a signal comes.
+fn run_control(runtime: &Runtime, signals: Signals, control: impl Future<Output = ()> + 'static) {
+    runtime.block_on(async {
+        let serving = tokio::task::LocalSet::new();
+        let _control = serving.spawn_local(control);
+        let signal = serving.run_until(signals.received()).await;
         tracing::info!("{signal}: finishing what is in flight");
-        Ok(reported.try_iter().find_map(failure))
-    })
+    });
 }
 
 fn log_metrics(metrics: &[Arc<ShardMetrics>], what: &str) {

@@ -88,7 +88,8 @@ fn question(
         timestamp if timestamp >= 0 => WantedOffset::AtOrAfter(timestamp),
         _ => return Err(ErrorCode::UnsupportedVersion),
     };
-    let leader_epoch = (asked.current_leader_epoch >= 0).then(|| LeaderEpoch::new(asked.current_leader_epoch));
+    let leader_epoch =
+        (asked.current_leader_epoch >= 0).then(|| LeaderEpoch::new(asked.current_leader_epoch));
     let partition = TopicPartition { topic: topic.id, partition: placed.index };
     Ok(Some((placed.shard, OffsetQuestion { partition, leader_epoch, wanted })))
 }

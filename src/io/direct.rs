@@ -154,7 +154,7 @@ impl DirectFile {
 
     async fn write_all(&self, bytes: AlignedSlice, position: u64, sync: Sync) -> io::Result<()> {
         assert!(
-            bytes.is_block_aligned() && position % BLOCK as u64 == 0,
+            bytes.is_block_aligned() && position.is_multiple_of(BLOCK as u64),
             "write of {} at {position}",
             bytes.len()
         );

@@ -48,6 +48,12 @@ impl Listener {
         Self { ring, socket: Rc::new(socket) }
     }
 
+    /// Ends listening at once. A pending accept would keep the socket open until the kernel has taken the
+    /// ring apart, which may be after the end of the process.
+    pub fn close(&self) {
+        let _ = rustix::net::shutdown(&*self.socket, rustix::net::Shutdown::Both);
+    }
+
     /// The next connection.
     ///
     /// # Errors
@@ -103,9 +109,10 @@ impl Connection {
                 .ioprio(POLL_FIRST)
                 .build()
                 .flags(squeue::Flags::BUFFER_SELECT);
+            let returned = self.ring.buffers_returned();
             let (result, flags, _) = self.ring.start(entry, self.socket.clone()).await;
             if result == -libc::ENOBUFS {
-                self.ring.buffer_returned().await;
+                self.ring.more_buffers_than(returned).await;
                 continue;
             }
             let length = check(result)?;

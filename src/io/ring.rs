@@ -12,7 +12,6 @@
 use std::{
     any::Any,
     cell::{Cell, RefCell},
-    collections::VecDeque,
     future::Future,
     io,
     ops::Deref,
@@ -60,7 +59,9 @@ pub struct Ring {
     parked: Cell<bool>,
     doorbell: Arc<Doorbell>,
     buffers: ReceiveBuffers,
-    buffer_waiters: RefCell<VecDeque<Waker>>,
+    buffer_waiters: RefCell<Vec<Waker>>,
+    /// Counts the buffers that were given back.
+    buffers_returned: Cell<u64>,
     spin_max: Duration,
     parks: Cell<u64>,
 }
@@ -102,6 +103,7 @@ impl Ring {
             doorbell,
             buffers,
             buffer_waiters: RefCell::default(),
+            buffers_returned: Cell::new(0),
             spin_max: options.spin_max,
             parks: Cell::new(0),
         }))
@@ -234,6 +236,11 @@ impl Ring {
                 last_work = now;
             }
             if self.pushed.get() > 0 || now - last_work < spin {
+                if work == 0 && self.pushed.get() == 0 {
+                    // Whoever else wants this CPU goes first: the kernel's worker that completes a synced
+                    // write runs here too, and would wait for the end of our time slice.
+                    std::thread::yield_now();
+                }
                 if now - last_reactor < REACTOR_EVERY {
                     glommio::executor().yield_now().await;
                 } else {
@@ -267,9 +274,9 @@ impl Ring {
 
     fn give_buffer(&self, buffer: u16) {
         self.buffers.give(buffer);
-        if let Some(waker) = self.buffer_waiters.borrow_mut().pop_front() {
-            waker.wake();
-        }
+        self.buffers_returned.set(self.buffers_returned.get() + 1);
+        // All of them: one that has given up must not swallow the wake of another.
+        self.buffer_waiters.take().into_iter().for_each(Waker::wake);
     }
 
     /// Takes over the buffer that a completion names.
@@ -278,15 +285,19 @@ impl Ring {
         Some(ReceiveLease { ring: self.clone(), buffer, length })
     }
 
-    /// Waits until a receive buffer has been given back.
-    pub(super) async fn buffer_returned(&self) {
-        let mut registered = false;
+    /// How many buffers have been given back so far.
+    pub(super) fn buffers_returned(&self) -> u64 {
+        self.buffers_returned.get()
+    }
+
+    /// Waits until more buffers have been given back than `seen`: asked before an operation that found
+    /// none, so that one that came back in between is not missed.
+    pub(super) async fn more_buffers_than(&self, seen: u64) {
         std::future::poll_fn(|context| {
-            if registered {
+            if self.buffers_returned.get() != seen {
                 return Poll::Ready(());
             }
-            registered = true;
-            self.buffer_waiters.borrow_mut().push_back(context.waker().clone());
+            self.buffer_waiters.borrow_mut().push(context.waker().clone());
             Poll::Pending
         })
         .await;

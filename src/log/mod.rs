@@ -52,7 +52,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     rc::Rc,
     time::Duration,
 };
@@ -471,13 +471,23 @@ impl Store {
         self.signals.settled.notify();
         self.signals.room.notify();
         let directory = partition_directory(&self.options.data, log.partition);
-        let failed = |source| LogError::Io { path: directory.clone(), source };
-        self.disk.remove_directory(&directory).await.map_err(failed)?;
-        let Some(topic) = directory.parent() else { return Ok(()) };
-        if self.disk.list(topic).await.map_err(failed)?.is_empty() {
-            self.disk.remove_directory(topic).await.map_err(failed)?;
+        // The directory of the topic goes with its last partition, whichever shard removes that one.
+        match self.remove_with_parent(&directory).await {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(LogError::Io { path: directory, source })
+            }
+            _ => Ok(()),
         }
-        Ok(())
+    }
+
+    async fn remove_with_parent(&self, directory: &Path) -> io::Result<()> {
+        self.disk.remove_directory(directory).await?;
+        match directory.parent() {
+            Some(parent) if self.disk.list(parent).await?.is_empty() => {
+                self.disk.remove_directory(parent).await
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Refuses appends, then makes durable what there is; `clean`: settles all of it and says so in a last

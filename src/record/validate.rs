@@ -1,8 +1,9 @@
 //! All a batch from a client must satisfy before a log may hold it.
 //!
-//! The header and the CRC are always checked. Plain records are always walked, which touches a few bytes
-//! of each. Compressed ones are decompressed only if the topic demands it (keys of a compacted topic, a
-//! lower bound of timestamps) or if the header's largest timestamp cannot be right or is out of bounds.
+//! Header, CRC and every record are always checked. Plain records are walked, which touches a few bytes of
+//! each; compressed ones are decompressed for it, into memory that is dropped again: what is stored are the
+//! producer's own bytes. A log that believed the header would keep batches that no consumer can unpack, and
+//! largest timestamps that break reads by time and retention (some clients leave them unset).
 //!
 //! Source: Kafka 4.0, `LogValidator`, `ProduceRequest.validateRecords`, `DefaultRecordBatch.ensureValid`.
 //! The code that Kafka answers stands beside each [`Refusal`]; `handlers` maps them.
@@ -14,7 +15,7 @@ use crate::{
     records::{Record, Records, RecordsError},
 };
 
-/// Most bytes that the records of one batch may have when they must be decompressed to be checked.
+/// Most bytes that the records of one compressed batch may come to.
 pub const DECOMPRESSED_BYTES_MAX: usize = 256 << 20;
 /// Most faulty records that are told to the client.
 pub const RECORD_ERRORS_MAX: usize = 16;
@@ -204,18 +205,13 @@ pub fn validate(records: &[u8], rules: &Rules, now_ms: i64) -> Result<Sound, Ref
     let producer = validate_producer(&batch)?;
 
     let log_append_time = rules.timestamp_type == TimestampType::LogAppendTime;
-    let true_max = match codec {
-        Codec::None => Some(walk(Records::new(&batch, batch.payload()), rules, now_ms)?),
-        _ if must_decompress(&batch, rules, now_ms) => {
-            let mut scratch = Vec::new();
-            let records = Records::decompressed(&batch, &mut scratch, DECOMPRESSED_BYTES_MAX)
-                .map_err(Refusal::Records)?;
-            Some(walk(records, rules, now_ms)?)
-        }
-        _ => None,
+    let mut scratch = Vec::new();
+    let walked = match codec {
+        Codec::None => Records::new(&batch, batch.payload()),
+        _ => Records::decompressed(&batch, &mut scratch, DECOMPRESSED_BYTES_MAX).map_err(Refusal::Records)?,
     };
-    let max_timestamp =
-        if log_append_time { now_ms } else { true_max.unwrap_or_else(|| batch.max_timestamp()) };
+    let true_max = walk(walked, rules, now_ms)?;
+    let max_timestamp = if log_append_time { now_ms } else { true_max };
     Ok(Sound {
         bytes: records.len(),
         next_offset_delta: i64::from(batch.last_offset_delta()) + 1,
@@ -275,21 +271,6 @@ fn validate_producer(
         return Err(Refusal::Producer { producer_id, epoch, sequence });
     }
     Ok(named.then_some((producer_id, epoch, sequence)))
-}
-
-/// Whether compressed records must be looked at.
-fn must_decompress(batch: &RecordBatch<'_>, rules: &Rules, now_ms: i64) -> bool {
-    if rules.compacted {
-        return true;
-    }
-    if rules.timestamp_type == TimestampType::LogAppendTime {
-        return false;
-    }
-    let (base, max) = (batch.base_timestamp(), batch.max_timestamp());
-    // Some clients leave the largest timestamp unset; trusting it would break reads by time and retention.
-    let implausible = max < base || max < NO_TIMESTAMP;
-    let bounded_below = rules.timestamp_before_max_ms != i64::MAX;
-    implausible || bounded_below || rules.is_out_of_bounds(max, now_ms)
 }
 
 /// Reads every record; returns the largest timestamp.

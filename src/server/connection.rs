@@ -113,20 +113,20 @@ pub async fn serve_connection(handlers: Rc<Handlers>, served: Rc<Served>) {
 }
 
 enum Closed {
-    ByFrame(FrameError),
-    ByRequest(Close),
-    BySend(std::io::Error),
+    Frame(FrameError),
+    Request(Close),
+    Send(std::io::Error),
 }
 
 impl Closed {
     fn log(&self, peer: Option<SocketAddr>) {
         match self {
-            Self::ByFrame(FrameError::Closed) => {}
-            Self::ByFrame(FrameError::Io(error)) | Self::BySend(error) => {
+            Self::Frame(FrameError::Closed) => {}
+            Self::Frame(FrameError::Io(error)) | Self::Send(error) => {
                 tracing::debug!(?peer, %error, "connection lost");
             }
-            Self::ByFrame(error @ FrameError::Length { .. }) => tracing::warn!(?peer, %error, "closed"),
-            Self::ByRequest(close) => tracing::warn!(?peer, reason = %close, "closed"),
+            Self::Frame(error @ FrameError::Length { .. }) => tracing::warn!(?peer, %error, "closed"),
+            Self::Request(close) => tracing::warn!(?peer, reason = %close, "closed"),
         }
     }
 }
@@ -145,10 +145,10 @@ async fn read_requests(handlers: &Rc<Handlers>, served: &Rc<Served>) -> Result<(
         };
         let next = async { Some(frames.next().await) }.or(finished).await;
         let Some(next) = next else { return Ok(()) };
-        let (frame, permit) = next.map_err(Closed::ByFrame)?;
+        let (frame, permit) = next.map_err(Closed::Frame)?;
         served.active_ms.set(shard.clock().monotonic_ms());
         shard.metrics().add(Counter::BytesIn, frame.len() as u64 + 4);
-        let response = handlers.dispatch(served.peer, frame).map_err(Closed::ByRequest)?;
+        let response = handlers.dispatch(served.peer, frame).map_err(Closed::Request)?;
         served.queue.borrow_mut().push_back(InFlight { response, _permit: permit });
         served.queued.raise();
         while served.queue.borrow().len() >= settings.in_flight_max {
@@ -170,14 +170,14 @@ async fn write_responses(shard: &Rc<Shard>, served: &Rc<Served>) -> Result<(), C
                 None => return Ok(()),
             },
         };
-        let mut pieces = (&mut in_flight.response).await.map_err(Closed::ByRequest)?;
+        let mut pieces = (&mut in_flight.response).await.map_err(Closed::Request)?;
         let mut answered = vec![in_flight];
         // Whatever else is ready goes out with it.
         while pieces.len() < PIECES_TOGETHER_MAX {
             let Some(mut next) = served.queue.borrow_mut().pop_front() else { break };
             match poll_once(&mut next.response).await {
                 Some(more) => {
-                    pieces.extend(more.map_err(Closed::ByRequest)?);
+                    pieces.extend(more.map_err(Closed::Request)?);
                     answered.push(next);
                 }
                 None => {
@@ -189,7 +189,7 @@ async fn write_responses(shard: &Rc<Shard>, served: &Rc<Served>) -> Result<(), C
         served.taken.raise();
         if !pieces.is_empty() {
             shard.metrics().add(Counter::BytesOut, pieces.iter().map(Bytes::len).sum::<usize>() as u64);
-            served.connection.send(pieces).await.map_err(Closed::BySend)?;
+            served.connection.send(pieces).await.map_err(Closed::Send)?;
             served.active_ms.set(shard.clock().monotonic_ms());
         }
     }

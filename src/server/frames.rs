@@ -3,7 +3,9 @@
 //! What arrives lies in a buffer of the core's pool. A frame that is whole there is copied out (at
 //! most [`crate::io::ring::RingOptions::receive_buffer_bytes`]); the rest of a larger one is received
 //! straight into its own memory. That memory follows the bytes that have come, never the length that
-//! was declared: it grows eightfold from 64 KiB.
+//! was declared: it grows eightfold from 128 KiB. So does the claim on the core's budget: a frame of which
+//! 128 KiB have come takes its whole length, so that it cannot get stuck half way, and one that only
+//! announces itself holds back nobody.
 
 use std::{io, rc::Rc};
 
@@ -15,7 +17,7 @@ use crate::{
 };
 
 /// First memory of a frame that is larger than a receive buffer.
-const BODY_FIRST_BYTES: usize = 64 << 10;
+const BODY_FIRST_BYTES: usize = 128 << 10;
 /// Memory grows to this many times the bytes that have come.
 const BODY_GROWTH: usize = 8;
 /// A frame holds at least a request header: key, version, correlation id.
@@ -62,7 +64,7 @@ impl FrameReader {
     /// See [`FrameError`]; the connection is of no more use then.
     pub async fn next(&mut self) -> Result<(Bytes, Permit), FrameError> {
         let length = self.length().await?;
-        let permit = self.budget.take(length).await;
+        let mut permit = self.budget.take(length.min(BODY_FIRST_BYTES)).await;
         if let Some(here) = self.buffered()
             && here.len() >= length
         {
@@ -71,8 +73,13 @@ impl FrameReader {
             return Ok((frame, permit));
         }
         let mut body = BytesMut::with_capacity(length.min(BODY_FIRST_BYTES));
+        let mut claimed = length <= BODY_FIRST_BYTES;
         while body.len() < length {
             if body.len() == body.capacity() {
+                if !std::mem::replace(&mut claimed, true) {
+                    drop(permit);
+                    permit = self.budget.take(length).await;
+                }
                 body.reserve((length - body.len()).min(body.len() * (BODY_GROWTH - 1)));
             }
             let room = (length - body.len()).min(body.capacity() - body.len());

@@ -55,6 +55,7 @@ pub async fn serve(handlers: Rc<Handlers>, listener: Listener) {
             None => break,
         }
     }
+    listener.close();
     drain(&shard, &connections).await;
 }
 

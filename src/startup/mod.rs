@@ -139,6 +139,12 @@ pub struct Prepared {
     pub open_files_max: u64,
 }
 
+/// How often a port in use is tried again: the kernel closes the sockets of a broker that was killed only
+/// once it has taken its rings apart, some milliseconds after the process is gone.
+const PORT_TRIES_MAX: u32 = 10;
+/// Pause between these.
+const PORT_TRY_INTERVAL: std::time::Duration = std::time::Duration::from_millis(50);
+
 /// All checks, in an order in which the plainest reason is found first.
 ///
 /// # Errors
@@ -166,6 +172,17 @@ pub fn prepare(settings: &Settings) -> Result<Prepared, StartError> {
 /// # Errors
 /// [`StartError::PortInUse`] or [`StartError::Listen`].
 pub fn check_listen(endpoint: &Endpoint) -> Result<SocketAddr, StartError> {
+    let mut tries = 0;
+    loop {
+        match try_listen(endpoint) {
+            Err(StartError::PortInUse { .. }) if tries < PORT_TRIES_MAX => tries += 1,
+            result => return result,
+        }
+        std::thread::sleep(PORT_TRY_INTERVAL);
+    }
+}
+
+fn try_listen(endpoint: &Endpoint) -> Result<SocketAddr, StartError> {
     TcpListener::bind((endpoint.host.as_str(), endpoint.port))
         .and_then(|listener| listener.local_addr())
         .map_err(|source| match source.kind() {

@@ -65,12 +65,6 @@ pub enum WireError {
         /// Where it starts.
         at: usize,
     },
-    /// Bytes are left after the last field.
-    #[error("{left} bytes left after the message")]
-    TrailingBytes {
-        /// How many.
-        left: usize,
-    },
     /// A message is asked for in a version it is not served in.
     #[error("{api} is not served in version {version}")]
     Version {
@@ -318,17 +312,6 @@ impl<'a> Reader<'a> {
     /// As [`Self::tagged_fields`].
     pub fn skip_tagged_fields(&mut self) -> Result<(), WireError> {
         self.tagged_fields(|_, _| Ok(false))
-    }
-
-    /// Ends the message.
-    ///
-    /// # Errors
-    /// [`WireError::TrailingBytes`] if anything is left.
-    pub fn finish(self) -> Result<(), WireError> {
-        match self.left() {
-            0 => Ok(()),
-            left => Err(WireError::TrailingBytes { left }),
-        }
     }
 }
 

@@ -10,7 +10,7 @@ use kafka_protocol::protocol::{Decodable, Encodable};
 use kafka_wire::{
     fetch_request as kf, fetch_response as kfr, produce_request as kp, produce_response as kpr,
 };
-use kafka_wire_core::{ApiVersion, DecodeLimits, KafkaDecode, KafkaEncode, Uuid};
+use kafka_wire_core::{ApiVersion, DecodeLimits, Decoder, KafkaDecode, KafkaEncode, Uuid};
 use proptest::{collection::vec, option, prelude::*};
 
 use crate::{
@@ -425,12 +425,13 @@ fn check_fetch_response(answer: &FetchAnswer, head: (i32, ErrorCode, i32), versi
     check_third::<kafka_protocol::messages::FetchResponse>(&body, version);
 }
 
-/// Both readers must agree on whether these bytes are a message.
+/// Both readers must agree on whether these bytes begin with a message.
 fn check_agreement(body: &Bytes, version: i16) {
     let generated = |ok: bool| if ok { "sound" } else { "refused" };
     let (v, limits) = (ApiVersion::new(version), DecodeLimits::default());
     if api::PRODUCE.serves(version) {
-        let theirs = kp::ProduceRequest::decode_from_bytes(body.clone(), v, limits);
+        let theirs =
+            Decoder::new(body.clone(), limits).and_then(|mut d| kp::ProduceRequest::decode(&mut d, v));
         let ours = ProduceRequest::parse(body, version);
         assert_eq!(
             generated(ours.is_ok()),
@@ -439,7 +440,7 @@ fn check_agreement(body: &Bytes, version: i16) {
         );
     }
     if api::FETCH.serves(version) {
-        let theirs = kf::FetchRequest::decode_from_bytes(body.clone(), v, limits);
+        let theirs = Decoder::new(body.clone(), limits).and_then(|mut d| kf::FetchRequest::decode(&mut d, v));
         let ours = FetchRequest::parse(body, version);
         assert_eq!(
             generated(ours.is_ok()),

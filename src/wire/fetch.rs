@@ -89,7 +89,8 @@ impl<'a> FetchRequest<'a> {
     /// Reads the body of a request of a served version.
     ///
     /// # Errors
-    /// [`WireError`] if the version is not served, or the body is not exactly one request.
+    /// [`WireError`] if the version is not served, or the body does not begin with a request. What follows
+    /// its last field is ignored, as Kafka does.
     pub fn parse(body: &'a [u8], version: i16) -> Result<Self, WireError> {
         if !api::FETCH.serves(version) {
             return Err(WireError::Version { api: api::FETCH.name, version });
@@ -125,10 +126,7 @@ impl<'a> FetchRequest<'a> {
             }
             _ => Ok(false),
         })?;
-        match reader.left() {
-            0 => Ok(request),
-            left => Err(WireError::TrailingBytes { left }),
-        }
+        Ok(request)
     }
 }
 

@@ -54,7 +54,8 @@ impl<'a> ProduceRequest<'a> {
     /// Reads the body of a request of a served version.
     ///
     /// # Errors
-    /// [`WireError`] if the version is not served, or the body is not exactly one request.
+    /// [`WireError`] if the version is not served, or the body does not begin with a request. What follows
+    /// its last field is ignored, as Kafka does.
     pub fn parse(body: &'a Bytes, version: i16) -> Result<Self, WireError> {
         if !api::PRODUCE.serves(version) {
             return Err(WireError::Version { api: api::PRODUCE.name, version });
@@ -69,7 +70,6 @@ impl<'a> ProduceRequest<'a> {
             topics.push(ProduceTopic::parse(&mut reader, body)?);
         }
         reader.skip_tagged_fields()?;
-        reader.finish()?;
         Ok(Self { transactional_id, acks, timeout_ms, topics })
     }
 }

@@ -168,9 +168,10 @@ pub fn run(settings: Settings, ready: impl FnOnce(SocketAddr)) -> Result<(), Bro
     let signals = runtime.block_on(Signals::new())?;
     ready(address);
     let boxed = links.iter().map(|link| Box::new(link.clone()) as Box<dyn ShardLink>).collect();
-    run_control(&runtime, signals, control.run(control_requests, boxed));
+    let every = Duration::from_millis(settings.metrics_log_interval_ms);
+    run_control(&runtime, signals, control.run(control_requests, boxed), metrics.clone(), every);
     stop(cores)?;
-    log_metrics(&metrics, "counted");
+    tracing::info!("counted: {}", line_of(&metrics));
     match reported.try_iter().find_map(failure) {
         Some(why) => Err(BrokerError::Unclean(why)),
         None => Ok(()),
@@ -311,21 +312,36 @@ impl Signals {
 }
 
 /// Serves control until a signal comes.
-fn run_control(runtime: &Runtime, signals: Signals, control: impl Future<Output = ()> + 'static) {
+fn run_control(
+    runtime: &Runtime,
+    signals: Signals,
+    control: impl Future<Output = ()> + 'static,
+    metrics: Vec<Arc<ShardMetrics>>,
+    every: Duration,
+) {
     runtime.block_on(async {
         let serving = tokio::task::LocalSet::new();
         let _control = serving.spawn_local(control);
+        let _log = serving.spawn_local(log_metrics_often(metrics, every));
         let signal = serving.run_until(signals.received()).await;
         tracing::info!("{signal}: finishing what is in flight");
     });
 }
 
-fn log_metrics(metrics: &[Arc<ShardMetrics>], what: &str) {
+/// Logs what was counted so far, every so often; never if `every` is zero.
+async fn log_metrics_often(metrics: Vec<Arc<ShardMetrics>>, every: Duration) {
+    while !every.is_zero() {
+        tokio::time::sleep(every).await;
+        tracing::debug!("counted so far: {}", line_of(&metrics));
+    }
+}
+
+fn line_of(metrics: &[Arc<ShardMetrics>]) -> String {
     let mut sum = Snapshot::default();
     metrics.iter().for_each(|shard| sum += &shard.snapshot());
     let name =
         |key: i16| crate::wire::api::find(key).map_or_else(|| key.to_string(), |api| api.name.to_owned());
-    tracing::info!("{what}: {}", sum.line(name));
+    sum.line(name).to_string()
 }
 
 /// The life of one core.

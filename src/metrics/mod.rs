@@ -30,11 +30,7 @@ counters! {
     BytesIn, "bytes_in", "Bytes received from clients.";
     BytesOut, "bytes_out", "Bytes sent to clients.";
     RecordsIn, "records_in", "Records appended.";
-    JournalGroups, "journal_groups", "Groups of appends written to the journal, one write each.";
-    Flushes, "flushes", "Flushes of the disk.";
     Hops, "hops", "Requests, or parts of them, sent to another core.";
-    FetchTail, "fetch_tail", "Reads of a partition answered from memory.";
-    FetchDisk, "fetch_disk", "Reads of a partition that went to the disk.";
     ConnectionsOpened, "connections_opened", "Connections accepted.";
     ConnectionsClosed, "connections_closed", "Connections that have ended.";
 }

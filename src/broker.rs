@@ -30,7 +30,7 @@ use crate::{
     handlers::Handlers,
     io::{
         clock::Clock,
-        cores::{Core, CoreClock, Queue, run_once, spawn},
+        cores::{self, Core, CoreClock, Queue, run_once, spawn},
         direct::DirectDisk,
         disk::Disk,
         doorbell::Doorbell,
@@ -53,6 +53,9 @@ use crate::{
 const RECEIVE_BUFFER_BYTES: usize = 16 << 10;
 /// Partitions that one node takes. Each costs memory also when it is idle.
 pub const PARTITIONS_MAX: usize = 100_000;
+
+/// How long a stop waits for what is acknowledged to leave the journal: on a full disk it cannot.
+const CLOSE_MAX: Duration = Duration::from_secs(10);
 
 /// Why the broker did not start, or ended badly.
 #[derive(Debug, thiserror::Error)]
@@ -408,7 +411,15 @@ async fn serve_core(parts: CoreParts) -> Result<(), String> {
     let _ = parts.reports.send((index, Report::Serving));
 
     server::serve(Handlers::new(shard.clone()), Listener::new(ring, parts.listener)).await;
-    store.close(true).await.map_err(|error| error.to_string())
+    let closed = async { store.close(true).await.map_err(|error| error.to_string()) };
+    let given_up = async {
+        cores::sleep(CLOSE_MAX).await;
+        Err(format!(
+            "logs could not be settled within {} s; the next start replays them",
+            CLOSE_MAX.as_secs()
+        ))
+    };
+    closed.or(given_up).await
 }
 
 fn ring_options(own: &ShardSettings) -> RingOptions {

@@ -100,6 +100,10 @@ impl Connection {
 
     /// Receives what there is, in a buffer of the shared pool. `None`: the other side has closed.
     ///
+    /// One receive at a time, not multishot: what follows may be the body of a large frame, which
+    /// [`Connection::receive_into`] takes where it will stay; an armed multishot would put it into pool
+    /// buffers, from which it had to be copied.
+    ///
     /// # Errors
     /// The connection is broken.
     pub async fn receive(&self) -> io::Result<Option<ReceiveLease>> {

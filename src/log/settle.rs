@@ -279,9 +279,7 @@ impl Store {
         let directory = partition_directory(&self.options.data, partition);
         let known = self.with_log(id, |log| log.segments().map(|s| s.base).collect::<Vec<_>>());
         let Ok(mut known) = known else { return Ok(()) };
-        let logs = self.logs.borrow();
-        known.extend(logs.condemned.iter().filter(|c| c.id == id).map(|c| c.segment));
-        drop(logs);
+        known.extend(self.logs.borrow().condemned.iter().filter(|c| c.id == id).map(|c| c.segment));
         let names = self.disk.list(&directory).await;
         if is_absent(&names) {
             self.disk.create_directories(&directory).await?;

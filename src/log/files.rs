@@ -41,9 +41,12 @@ impl Store {
     /// Removes the files that neither of the two checkpoints knows any more.
     pub(super) async fn free_condemned(&self) {
         let sequence = self.state.checkpoint_sequence.get();
-        loop {
-            let due = self.logs.borrow_mut().condemned.pop_front_if(|next| next.checkpoint <= sequence);
-            let Some(due) = due else { break };
+        let next_due = || {
+            let condemned = &mut self.logs.borrow_mut().condemned;
+            let is_due = condemned.front().is_some_and(|next| next.checkpoint <= sequence);
+            if is_due { condemned.pop_front() } else { None }
+        };
+        while let Some(due) = next_due() {
             self.free_segment(due.id, due.partition, due.segment).await;
         }
         if !self.logs.borrow().condemned.is_empty() {

@@ -26,6 +26,7 @@ pub mod broker;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod coordinator;
 pub mod handlers;
 pub mod io;
 pub mod log;

@@ -1,0 +1,6 @@
+//! Consumer groups and their committed offsets.
+//!
+//! The room turns requests of members, and the time, into answers and into records that are to be stored.
+//! It knows no socket, no error code and no other core. Read [`classic`] (a group under the classic protocol).
+
+pub mod classic;

@@ -33,6 +33,11 @@ const ROOMS: &[Room] = &[
         "a core owns partitions; of control it knows the requests it passes on; it knows no message",
     ),
     room(
+        "coordinator",
+        &["wire", "record", "model"],
+        "groups know no core and no socket; their state is records in Kafka's own format",
+    ),
+    room(
         "handlers",
         &["shard", "partition", "log", "control", "wire", "record", "model", "config", "metrics"],
         "a handler knows no socket and no disk; of partition and log it maps the errors",

@@ -34,12 +34,23 @@ const ROOMS: &[Room] = &[
     ),
     room(
         "coordinator",
-        &["wire", "record", "model"],
-        "groups know no core and no socket; their state is records in Kafka's own format",
+        &["shard", "partition", "io", "wire", "record", "model"],
+        "groups know no socket and no error code; their state is records in Kafka's own format",
     ),
     room(
         "handlers",
-        &["shard", "partition", "log", "control", "wire", "record", "model", "config", "metrics"],
+        &[
+            "coordinator",
+            "shard",
+            "partition",
+            "log",
+            "control",
+            "wire",
+            "record",
+            "model",
+            "config",
+            "metrics",
+        ],
         "a handler knows no socket and no disk; of partition and log it maps the errors",
     ),
     room(

@@ -47,6 +47,14 @@ pub enum GroupRecord {
 pub type KeyAndValue = (Bytes, Option<Bytes>);
 
 impl GroupRecord {
+    /// Whose it is.
+    #[must_use]
+    pub fn group(&self) -> &str {
+        match self {
+            Self::Offset { group, .. } | Self::Group { group, .. } => group,
+        }
+    }
+
     /// The bytes to store.
     #[must_use]
     pub fn encode(&self) -> KeyAndValue {

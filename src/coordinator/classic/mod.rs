@@ -267,6 +267,12 @@ impl<T> ClassicGroup<T> {
         self.protocol_type.as_deref()
     }
 
+    /// Whether it never had a member.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        self.generation == 0 && self.members.is_empty() && self.pending.is_empty()
+    }
+
     /// All of it, for storing and describing.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {

@@ -72,6 +72,7 @@ const ROOMS: &[Room] = &[
         &[
             "server",
             "handlers",
+            "coordinator",
             "shard",
             "partition",
             "log",

@@ -4,8 +4,8 @@
 //! are stored, and the core that owns it is its coordinator. Records are stored with acks=all, and a request
 //! that changes something is answered only once its records are durable.
 //!
-//! A partition is read from its start before the first request for it is served; until then clients are told
-//! to come again.
+//! A partition is read from its start before the first request for it is served; a load that takes longer than
+//! a moment has clients come again.
 
 use std::{
     any::Any,
@@ -48,6 +48,8 @@ use crate::{
 /// Kafka's topic of groups and offsets.
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
 
+/// How long a request waits for a load before its client is told to come again, in ms.
+const LOAD_WAIT_MAX_MS: u64 = 500;
 /// Bytes of one read while groups are loaded.
 const LOAD_BYTES: usize = 1 << 20;
 /// Bytes of records that one batch holds at most; more are stored as several.
@@ -109,6 +111,7 @@ pub struct Coordinator {
     settings: CoordinatorSettings,
     groups: RefCell<BTreeMap<String, Held>>,
     loaded: RefCell<HashMap<TopicPartition, Loaded>>,
+    loads_ended: Notify,
     timers: RefCell<BTreeSet<(u64, String)>>,
     timers_changed: Notify,
     next_member: Cell<u64>,
@@ -133,7 +136,7 @@ impl Guest for Coordinator {
             let message = request.downcast::<Message>().expect("cores send each other messages");
             let reply: Box<dyn Any + Send> = Box::new(match *message {
                 Message::Call(call) => Reply::Call(self.serve_call(*call).await),
-                Message::List => Reply::List(self.list()),
+                Message::List => Reply::List(self.list().await),
             });
             reply
         })
@@ -149,6 +152,7 @@ impl Coordinator {
             settings,
             groups: RefCell::default(),
             loaded: RefCell::default(),
+            loads_ended: Notify::default(),
             timers: RefCell::default(),
             timers_changed: Notify::default(),
             next_member: Cell::new(0),
@@ -256,8 +260,23 @@ impl Coordinator {
                     coordinator.loaded.borrow_mut().remove(&home);
                 }
             }
+            coordinator.loads_ended.notify();
         });
         Loaded::Loading
+    }
+
+    /// Lets a request wait a moment for the groups that it is about: most loads are done by then.
+    async fn wait_until_loaded(&self, is_loaded: impl Fn() -> bool) -> Result<(), CoordinatorError> {
+        let deadline_ms = self.now_ms() + LOAD_WAIT_MAX_MS;
+        while !is_loaded() {
+            let left_ms = deadline_ms.saturating_sub(self.now_ms());
+            if left_ms == 0 || self.shard.stopping().is_asked() {
+                return Err(CoordinatorError::Loading);
+            }
+            let over = self.shard.clock().sleep(Duration::from_millis(left_ms));
+            future::or(self.loads_ended.notified(), over).await;
+        }
+        Ok(())
     }
 
     async fn read_all(&self, home: TopicPartition) -> Result<(), String> {
@@ -430,9 +449,7 @@ impl Coordinator {
     async fn serve_call(self: &Rc<Self>, call: GroupCall) -> GroupResult {
         let GroupCall { group, request } = call;
         let home = self.home(&group).ok_or(CoordinatorError::NotCoordinator)?;
-        if self.load(home) == Loaded::Loading {
-            return Err(CoordinatorError::Loading);
-        }
+        self.wait_until_loaded(|| self.load(home) == Loaded::Yes).await?;
         match request {
             GroupRequest::Join(mut request) => {
                 let session_ms = request.joining.session_timeout_ms;
@@ -629,11 +646,9 @@ impl Coordinator {
         Ok(GroupAnswer::DeleteOffsets(free))
     }
 
-    fn list(self: &Rc<Self>) -> Result<Vec<Listed>, CoordinatorError> {
+    async fn list(self: &Rc<Self>) -> Result<Vec<Listed>, CoordinatorError> {
         self.load_all();
-        if self.loaded.borrow().values().any(|loaded| *loaded == Loaded::Loading) {
-            return Err(CoordinatorError::Loading);
-        }
+        self.wait_until_loaded(|| self.loaded.borrow().values().all(|loaded| *loaded == Loaded::Yes)).await?;
         let listed = |(id, held): (&String, &Held)| Listed {
             group: id.clone(),
             protocol_type: held.group.members.protocol_type().unwrap_or_default().to_owned(),

@@ -22,7 +22,9 @@ pub async fn handle(
     context: &Context<'_>,
 ) -> OffsetCommitResponse {
     let mut response = OffsetCommitResponse::default();
-    let (mut offsets, mut places): (Vec<(Partition, NewOffset)>, Vec<(usize, usize)>) = Default::default();
+    let mut offsets: Vec<(Partition, NewOffset)> = Vec::new();
+    // Topic and partition of each in the response.
+    let mut places: Vec<(usize, usize)> = Vec::new();
     for topic in request.topics {
         let known = context.view.topic(&topic.name);
         let mut answers = OffsetCommitResponseTopic::default();

@@ -43,7 +43,7 @@ use crate::{
     model::{Broker, ClusterView, ShardId, TopicPartition},
     server,
     shard::{
-        CONTROL_REQUESTS_MAX, ControlSender, Shard, ShardParts, log_settings,
+        CONTROL_REQUESTS_MAX, ControlSender, Shard, ShardParts,
         router::{Letter, Router, Ticket},
     },
     startup::{Prepared, StartError, prepare},
@@ -372,9 +372,11 @@ async fn serve_core(parts: CoreParts) -> Result<(), String> {
     spawn(Queue::Foreground, ring.clone().drive(move || shard_cell.get().map_or(0, Shard::take_letters)));
 
     let owned = parts.view.topics().flat_map(|topic| {
-        let settings = log_settings(&topic.settings);
+        let settings = topic.settings.clone();
         let here = topic.partitions.iter().filter(|placed| placed.shard == parts.id);
-        here.map(move |placed| (TopicPartition { topic: topic.id, partition: placed.index }, settings))
+        here.map(move |placed| {
+            (TopicPartition { topic: topic.id, partition: placed.index }, settings.clone())
+        })
     });
     let owned = owned.collect();
     let options = store_options(&parts.settings, parts.id, parts.former)?;

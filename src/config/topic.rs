@@ -361,6 +361,14 @@ impl Values<'_> {
         self.text(name).parse().unwrap_or_else(|_| panic!("{name} was checked to be a number"))
     }
 
+    fn level(&self, name: &str) -> i32 {
+        i32::try_from(self.number(name)).unwrap_or_else(|_| panic!("{name} was checked to be an int"))
+    }
+
+    fn ratio(&self, name: &str) -> f64 {
+        self.text(name).parse().unwrap_or_else(|_| panic!("{name} was checked to be a number"))
+    }
+
     /// For keys whose bounds exclude negative numbers.
     fn count(&self, name: &str) -> u64 {
         u64::try_from(self.number(name)).unwrap_or_else(|_| panic!("{name} was checked to be >= 0"))
@@ -385,6 +393,9 @@ pub fn settings(overrides: &BTreeMap<String, String>, defaults: &TopicDefaults) 
             "zstd" => CompressionType::Zstd,
             _ => CompressionType::Producer,
         },
+        gzip_level: values.level("compression.gzip.level"),
+        lz4_level: values.level("compression.lz4.level"),
+        zstd_level: values.level("compression.zstd.level"),
         max_message_bytes: usize::try_from(values.count("max.message.bytes")).unwrap_or(usize::MAX),
         timestamp_type: match values.text("message.timestamp.type") {
             "LogAppendTime" => TimestampType::LogAppendTime,
@@ -396,6 +407,10 @@ pub fn settings(overrides: &BTreeMap<String, String>, defaults: &TopicDefaults) 
         segment_ms: values.number("segment.ms"),
         retention_ms: values.number("retention.ms"),
         retention_bytes: values.number("retention.bytes"),
+        delete_retention_ms: values.number("delete.retention.ms"),
+        min_compaction_lag_ms: values.number("min.compaction.lag.ms"),
+        max_compaction_lag_ms: values.number("max.compaction.lag.ms"),
+        min_cleanable_dirty_ratio: values.ratio("min.cleanable.dirty.ratio"),
         write_caching: boolean(values.text("write.caching")).unwrap_or(false),
     }
 }

@@ -72,7 +72,7 @@ pub enum ControlRequest {
 }
 
 /// What control answers.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum ControlReply {
     /// One result per item of the request, in its order: the topic, or why it was refused.
     Topics(Vec<Result<Arc<TopicView>, TopicError>>),

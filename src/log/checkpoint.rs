@@ -21,6 +21,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     rc::Rc,
+    sync::Arc,
 };
 
 use crate::{
@@ -29,10 +30,10 @@ use crate::{
         OpenError,
         journal::ReplayFrom,
         leader_epochs::LeaderEpochs,
-        partition_log::{Live, Log, LogSettings, Sealed},
+        partition_log::{Live, Log, Sealed},
         recovery::Recovered,
     },
-    model::{LeaderEpoch, Offset, PartitionIndex, TopicId, TopicPartition},
+    model::{LeaderEpoch, Offset, PartitionIndex, TopicId, TopicPartition, TopicSettings},
 };
 
 /// Largest checkpoint that is read, in bytes.
@@ -178,7 +179,7 @@ pub(super) fn partition_of(entry: &[u8]) -> Option<TopicPartition> {
 }
 
 /// The log; `None` if the bytes are none that [`encode_log`] writes.
-pub(super) fn decode_log(entry: &[u8], settings: LogSettings) -> Option<Log> {
+pub(super) fn decode_log(entry: &[u8], settings: Arc<TopicSettings>) -> Option<Log> {
     let mut from = Reader(entry);
     let partition = from.partition()?;
     let (log_start, next, base) = (from.offset()?, from.offset()?, from.offset()?);

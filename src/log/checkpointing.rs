@@ -102,6 +102,7 @@ impl Store {
         let older = self.state.replay_sequence.replace(replay_from.sequence);
         self.journal.borrow_mut().release_before(older);
         self.signals.journal_room.notify();
+        self.free_condemned().await;
         if self.journal.borrow().is_short_of_files() {
             // Only with the next one do the files go that the older of these two needed.
             self.request_checkpoint();

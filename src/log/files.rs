@@ -7,7 +7,7 @@ use crate::{
         buffer::{AlignedBuffer, BLOCK, block_end, block_start},
         disk::{DiskFile, Open},
     },
-    log::{LogId, Store},
+    log::{Condemned, LogId, Store},
     model::{Offset, TopicPartition},
 };
 
@@ -27,6 +27,49 @@ impl Store {
         let file = self.disk.open(&self.segment_path(partition, segment), how).await?;
         self.files.borrow_mut().insert((id, segment), file.clone());
         Ok(file)
+    }
+
+    /// Lets the files of forgotten segments go with the checkpoint after the next.
+    pub(super) fn condemn(&self, id: LogId, partition: TopicPartition, gone: Vec<Offset>) {
+        // A checkpoint under way may have its picture already.
+        let under_way = u64::from(self.state.checkpointing.get());
+        let checkpoint = self.state.checkpoint_sequence.get() + 2 + under_way;
+        let condemned = gone.into_iter().map(|segment| Condemned { id, partition, segment, checkpoint });
+        self.logs.borrow_mut().condemned.extend(condemned);
+    }
+
+    /// Removes the files that neither of the two checkpoints knows any more.
+    pub(super) async fn free_condemned(&self) {
+        let sequence = self.state.checkpoint_sequence.get();
+        let next_due = || {
+            let condemned = &mut self.logs.borrow_mut().condemned;
+            let is_due = condemned.front().is_some_and(|next| next.checkpoint <= sequence);
+            if is_due { condemned.pop_front() } else { None }
+        };
+        while let Some(due) = next_due() {
+            self.free_segment(due.id, due.partition, due.segment).await;
+        }
+        if !self.logs.borrow().condemned.is_empty() {
+            self.state.dirty.set(true);
+            if self.state.disk_full.get() {
+                self.request_checkpoint();
+            }
+        }
+    }
+
+    /// Removes the files of a segment. What cannot be removed is a leftover: the next segment of the
+    /// partition that is made sweeps it away.
+    async fn free_segment(&self, id: LogId, partition: TopicPartition, segment: Offset) {
+        self.files.borrow_mut().remove(&(id, segment));
+        self.indexes.borrow_mut().remove(&(id, segment));
+        for path in [self.segment_path(partition, segment), self.index_path(partition, segment)] {
+            let removed = self.disk.remove_file(&path).await;
+            if !is_absent(&removed)
+                && let Err(error) = removed
+            {
+                tracing::warn!(file = %path.display(), %error, "a file that is no longer needed remains");
+            }
+        }
     }
 }
 

@@ -16,7 +16,7 @@
 //! |--------|------------------|----------------------------------------------------------------------|
 //! | 0..4   | `magic`          | `CLJF`                                                               |
 //! | 4      | `version`        | 1                                                                    |
-//! | 5      | `kind`           | 1 batch: the payload is one v2 batch; 2 extent: reserved, see below  |
+//! | 5      | `kind`           | what it records, see [`FrameKind`]                                   |
 //! | 6..8   | -                | zero                                                                 |
 //! | 8..16  | `journal_id`     | random, drawn at every start: frames of an earlier life never match  |
 //! | 16..24 | `sequence`       | counts the frames of one journal, without gaps                       |
@@ -54,7 +54,6 @@ pub(super) const FRAME_HEADER_BYTES: usize = size_of::<FrameHeader>();
 pub(super) const FRAME_ALIGNMENT: usize = 8;
 const FRAME_MAGIC: [u8; 4] = *b"CLJF";
 const FRAME_VERSION: u8 = 1;
-const KIND_BATCH: u8 = 1;
 
 #[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
@@ -85,6 +84,31 @@ const _: () = assert!(std::mem::offset_of!(FrameHeader, sequence) == 16);
 const _: () = assert!(std::mem::offset_of!(FrameHeader, base_offset) == 56);
 const _: () = assert!(std::mem::offset_of!(FrameHeader, payload_length) == 72);
 
+/// What a frame records of its log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FrameKind {
+    /// The payload is one v2 batch.
+    Batch = 1,
+    /// Batches that were written to their segment at once.
+    Extent = 2,
+    /// The log start offset rises to `base_offset`; no payload.
+    LogStart = 3,
+    /// Segments were replaced by rewritten ones.
+    Replaced = 4,
+}
+
+impl FrameKind {
+    fn parse(version: u8, kind: u8) -> Option<Self> {
+        match (version, kind) {
+            (FRAME_VERSION, 1) => Some(Self::Batch),
+            (FRAME_VERSION, 2) => Some(Self::Extent),
+            (FRAME_VERSION, 3) => Some(Self::LogStart),
+            (FRAME_VERSION, 4) => Some(Self::Replaced),
+            _ => None,
+        }
+    }
+}
+
 /// What a frame says of its payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Frame {
@@ -97,13 +121,28 @@ pub(super) struct Frame {
     pub(super) next_offset: Offset,
     pub(super) payload_length: usize,
     pub(super) payload_crc: u32,
-    /// False for a kind or version that this program does not write.
-    pub(super) is_batch: bool,
+    /// `None` for a kind or version that this program does not know.
+    pub(super) kind: Option<FrameKind>,
 }
 
 impl Frame {
     /// A frame for one batch; the journal fills in the rest.
     pub(super) fn batch(partition: TopicPartition, leader_epoch: i32, base: Offset, next: Offset) -> Self {
+        Self::new(FrameKind::Batch, partition, leader_epoch, base, next)
+    }
+
+    /// A frame that says that the log of `partition` starts at `start` now.
+    pub(super) fn log_start(partition: TopicPartition, start: Offset) -> Self {
+        Self::new(FrameKind::LogStart, partition, -1, start, start)
+    }
+
+    fn new(
+        kind: FrameKind,
+        partition: TopicPartition,
+        leader_epoch: i32,
+        base: Offset,
+        next: Offset,
+    ) -> Self {
         Self {
             journal_id: 0,
             sequence: 0,
@@ -114,7 +153,7 @@ impl Frame {
             next_offset: next,
             payload_length: 0,
             payload_crc: 0,
-            is_batch: true,
+            kind: Some(kind),
         }
     }
 
@@ -128,7 +167,7 @@ impl Frame {
         let mut header = FrameHeader {
             magic: FRAME_MAGIC,
             version: FRAME_VERSION,
-            kind: KIND_BATCH,
+            kind: self.kind.expect("a frame that is written is of a known kind") as u8,
             zero: [0; 2],
             journal_id: self.journal_id.into(),
             sequence: self.sequence.into(),
@@ -168,7 +207,7 @@ impl Frame {
             next_offset: Offset::new(header.next_offset.get()),
             payload_length: header.payload_length.get() as usize,
             payload_crc: header.payload_crc.get(),
-            is_batch: header.version == FRAME_VERSION && header.kind == KIND_BATCH,
+            kind: FrameKind::parse(header.version, header.kind),
         })
     }
 
@@ -268,7 +307,7 @@ mod tests {
             next_offset: Offset::new(105),
             payload_length: 77,
             payload_crc: 0xDEAD_BEEF,
-            is_batch: true,
+            kind: Some(FrameKind::Batch),
         }
     }
 

@@ -28,7 +28,7 @@ use crate::{
     },
     log::{
         LogId, Parts,
-        format::{FRAME_ALIGNMENT, FRAME_HEADER_BYTES, Frame, frame_bytes},
+        format::{FRAME_ALIGNMENT, FRAME_HEADER_BYTES, Frame, FrameKind, frame_bytes},
     },
     model::Offset,
 };
@@ -160,8 +160,8 @@ impl Journal {
         self.file_bytes as usize - frame_bytes(0)
     }
 
-    /// Adds a frame to the gathering group. `frame` says what only the caller knows.
-    pub(super) fn append(&mut self, log: LogId, mut frame: Frame, batch: Parts<'_>, durable: bool) {
+    /// Adds a frame to the gathering group and says its sequence. `frame` says what only the caller knows.
+    pub(super) fn append(&mut self, log: LogId, mut frame: Frame, batch: Parts<'_>, durable: bool) -> u64 {
         let length = batch[0].len() + batch[1].len();
         let bytes = frame_bytes(length);
         if let Some(group) = self.gathering.take_if(|group| group.buffer.free() < bytes) {
@@ -185,7 +185,9 @@ impl Journal {
         group.buffer.extend(batch[1]);
         group.buffer.extend(&[0; FRAME_ALIGNMENT][..bytes - FRAME_HEADER_BYTES - length]);
         let frames = &mut group.frames;
+        // What a batch adds is told to its log; a command is waited for by its sequence.
         match frames.notes.last_mut() {
+            _ if frame.kind != Some(FrameKind::Batch) => {}
             Some(last) if last.0 == log => last.1 = frame.next_offset,
             _ => frames.notes.push((log, frame.next_offset)),
         }
@@ -194,6 +196,7 @@ impl Journal {
         frames.bytes += bytes as u64;
         self.next_sequence = sequence + 1;
         self.queued_bytes += bytes as u64;
+        sequence
     }
 
     /// The next group to be written, as whole blocks.

@@ -28,6 +28,16 @@ impl LeaderEpochs {
         }
     }
 
+    /// The log starts at `start` now: epochs that ended below are forgotten.
+    /// Source: Kafka, `LeaderEpochFileCache.truncateFromStart`.
+    pub(super) fn start_at(&mut self, start: Offset) {
+        let above = self.0.partition_point(|&(_, base)| base <= start);
+        if let Some(at) = above.checked_sub(1) {
+            self.0.drain(..at);
+            self.0[0].1 = start;
+        }
+    }
+
     /// The largest epoch not above `epoch`, and the offset where it ends; `None` if `epoch` is above all.
     ///
     /// An epoch below all is answered by itself and the start of the first.
@@ -59,6 +69,8 @@ mod tests {
         assert_eq!(end(3), Some((1, 10)));
         assert_eq!(end(4), Some((4, 20)));
         assert_eq!(end(5), None);
+        epochs.start_at(Offset::new(11));
+        assert_eq!(epochs.entries(), &[(LeaderEpoch::new(4), Offset::new(11))]);
         assert_eq!(LeaderEpochs::default().end(LeaderEpoch::new(0), Offset::ZERO), None);
     }
 }

@@ -54,6 +54,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
@@ -61,7 +62,6 @@ use bytes::Bytes;
 
 pub use error::{LogError, OpenError};
 pub use generation::{Generation, current_generation, move_orphans, publish_generation};
-pub use partition_log::LogSettings;
 pub use recovery::RecoveredLog;
 pub use slab::LogId;
 
@@ -79,7 +79,7 @@ use crate::{
         partition_log::Log,
         slab::Slab,
     },
-    model::{LeaderEpoch, Offset, TopicPartition},
+    model::{LeaderEpoch, Offset, TopicPartition, TopicSettings},
 };
 
 /// Where a store lies, and its bounds. Sizes in bytes.
@@ -197,6 +197,18 @@ struct Logs {
     /// Chunks that readers may still want, oldest first: log and bytes.
     settled_chunks: VecDeque<(LogId, usize)>,
     settled_bytes: usize,
+    /// Files that no log needs any more, but a checkpoint still may; oldest first.
+    condemned: VecDeque<Condemned>,
+}
+
+/// A segment that its log has forgotten. Its files go once neither of the two checkpoints knows it: a
+/// recovery from either finds every file that it pictures.
+struct Condemned {
+    id: LogId,
+    partition: TopicPartition,
+    segment: Offset,
+    /// The checkpoint with which they go.
+    checkpoint: u64,
 }
 
 #[derive(Default)]
@@ -351,11 +363,53 @@ impl Store {
         self.with_log(id, |log| log.quarantined.clone())
     }
 
-    /// Changes when segments are rolled, from the next append on.
+    /// Lets the log start at `start`: offsets below can no longer be read. Durable when this returns; the
+    /// files of segments wholly below go with the second checkpoint from now. A lower start than the present
+    /// one changes nothing.
+    ///
+    /// # Errors
+    /// [`LogError::OffsetOutOfRange`] above the log end offset: nothing has changed. Otherwise the store has
+    /// failed or is closing.
+    pub async fn raise_log_start(&self, id: LogId, start: Offset) -> Result<(), LogError> {
+        self.check_usable()?;
+        let (partition, from, end) = self.with_log(id, |log| (log.partition, log.log_start, log.next))?;
+        if start > end {
+            return Err(LogError::OffsetOutOfRange { offset: start, start: from, end });
+        }
+        if start <= from {
+            return Ok(());
+        }
+        // One turn: a checkpoint's picture has both the raised start and the frame, or neither.
+        let gone = self.with_log(id, |log| log.start_at(start))?;
+        self.condemn(id, partition, gone);
+        self.record(id, Frame::log_start(partition, start), [&[], &[]]).await
+    }
+
+    /// Puts a command into the journal, and waits until it is durable. What it says of the log must have
+    /// been done to the log in the same turn.
+    async fn record(&self, id: LogId, command: Frame, payload: Parts<'_>) -> Result<(), LogError> {
+        let sequence = self.journal.borrow_mut().append(id, command, payload, true);
+        self.signals.commit.notify();
+        if !self.state.dirty.replace(true) {
+            self.signals.checkpoint.notify();
+        }
+        while self.journal.borrow().durable_end <= sequence {
+            if let Some(why) = self.failure() {
+                return Err(LogError::Failed { why });
+            }
+            if self.state.closed.get() {
+                return Err(LogError::Closing);
+            }
+            self.signals.progress.notified().await;
+        }
+        Ok(())
+    }
+
+    /// Changes the settings of a log's topic, from the next append on.
     ///
     /// # Errors
     /// [`LogError::UnknownLog`].
-    pub fn update_settings(&self, id: LogId, settings: LogSettings) -> Result<(), LogError> {
+    pub fn update_settings(&self, id: LogId, settings: Arc<TopicSettings>) -> Result<(), LogError> {
         self.with_log(id, |log| log.settings = settings)
     }
 
@@ -435,7 +489,7 @@ impl Store {
     pub async fn create_log(
         &self,
         partition: TopicPartition,
-        settings: LogSettings,
+        settings: Arc<TopicSettings>,
     ) -> Result<LogId, LogError> {
         self.check_usable()?;
         let directory = partition_directory(&self.options.data, partition);

@@ -1,6 +1,6 @@
 //! One partition's log as plain state: its segments, its memory tail, its offsets. No I/O.
 
-use std::{collections::VecDeque, ops::Range};
+use std::{collections::VecDeque, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 
@@ -14,17 +14,8 @@ use crate::{
         recovery::Recovered,
         tail::Tail,
     },
-    model::{LeaderEpoch, Offset, TopicPartition},
+    model::{LeaderEpoch, Offset, TopicPartition, TopicSettings},
 };
-
-/// What a topic's settings mean to its logs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LogSettings {
-    /// `segment.bytes`: a segment is rolled before it would grow past this.
-    pub segment_bytes: u64,
-    /// `segment.ms`: a segment is rolled before a batch that is this much newer than its first.
-    pub segment_ms: i64,
-}
 
 /// A segment that is whole on disk, cut to its exact length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,7 +123,7 @@ impl Wanted {
 
 pub(super) struct Log {
     pub(super) partition: TopicPartition,
-    pub(super) settings: LogSettings,
+    pub(super) settings: Arc<TopicSettings>,
     pub(super) log_start: Offset,
     /// The log end offset.
     pub(super) next: Offset,
@@ -166,7 +157,7 @@ pub(super) struct Log {
 
 impl Log {
     /// A log without records, from `start` on.
-    pub(super) fn new(partition: TopicPartition, settings: LogSettings, start: Offset) -> Self {
+    pub(super) fn new(partition: TopicPartition, settings: Arc<TopicSettings>, start: Offset) -> Self {
         Self {
             partition,
             settings,
@@ -247,6 +238,25 @@ impl Log {
         self.tail.pad_last_block(base);
         self.active_mut().rolled = true;
         self.live.push_back(Live::new(self.next));
+    }
+
+    /// Lets the log start at `start`, which lies within it. Returns the segments that lie wholly below.
+    pub(super) fn start_at(&mut self, start: Offset) -> Vec<Offset> {
+        assert!(start <= self.next, "{}: start {start} above end {}", self.partition, self.next);
+        self.log_start = self.log_start.max(start);
+        self.dirty = true;
+        self.epochs.start_at(self.log_start);
+        self.quarantined.take_if(|range| range.end <= self.log_start);
+        self.forget_below_start()
+    }
+
+    /// Forgets the sealed segments that lie wholly below the log start.
+    pub(super) fn forget_below_start(&mut self) -> Vec<Offset> {
+        let bases = self.segments().map(|segment| segment.base).collect::<Vec<_>>();
+        let below = bases.windows(2).take(self.sealed.len()).take_while(|pair| pair[1] <= self.log_start);
+        let gone: Vec<Offset> = below.map(|pair| pair[0]).collect();
+        self.sealed.drain(..gone.len());
+        gone
     }
 
     /// Leaves out the offsets up to `end`, which cannot be read back.

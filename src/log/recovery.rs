@@ -19,6 +19,7 @@
 //! | bad or missing frame, no later frame knew it as durable        | torn tail: cut there, logged          |
 //! | bad or missing frame that a later one knew as durable          | corruption: the offsets are quarantined, later frames kept, logged, the journal moved to `orphaned/` |
 //! | segment bytes above the pictured position                      | written again, the same bytes         |
+//! | log start raised in the journal                                | segments below are forgotten; their files go with the second checkpoint |
 //! | segment files above the pictured active segment                | emptied when the log reaches them, removed if it never does |
 //! | index file older or newer than its segment                     | used as far as the checkpoint vouches |
 //! | directory of a generation that was never published             | removed                               |
@@ -29,7 +30,7 @@
 //! Quarantined offsets were acknowledged: they are not given out again and not jumped over in silence.
 //! Reads below them work, reads in them and all appends answer [`crate::log::LogError::Quarantined`].
 
-use std::{cell::RefCell, collections::HashMap, io, ops::Range, path::Path, rc::Rc};
+use std::{cell::RefCell, collections::HashMap, io, ops::Range, path::Path, rc::Rc, sync::Arc};
 
 use futures_lite::future;
 
@@ -39,16 +40,18 @@ use crate::{
         disk::{Disk, Open},
     },
     log::{
-        Generation, LogId, LogSettings, Logs, OpenError, Signals, State, Store, StoreOptions, checkpoint,
+        Generation, LogId, Logs, OpenError, Signals, State, Store, StoreOptions, checkpoint,
         checkpointing::Pictured,
-        format::{BATCH_HEADER_BYTES, BatchHead, Frame, journal_name, shard_directory, slot_in_name},
+        format::{
+            BATCH_HEADER_BYTES, BatchHead, Frame, FrameKind, journal_name, shard_directory, slot_in_name,
+        },
         generation::set_aside,
         journal::Journal,
         lru::Lru,
         partition_log::Log,
         replay::{Next, Replay},
     },
-    model::{LeaderEpoch, Offset, TopicPartition},
+    model::{LeaderEpoch, Offset, TopicPartition, TopicSettings},
 };
 
 /// Replayed bytes kept in memory before they are settled.
@@ -93,7 +96,7 @@ impl Store {
         clock: Rc<dyn Clock>,
         options: StoreOptions,
         former: Generation,
-        owned: Vec<(TopicPartition, LogSettings)>,
+        owned: Vec<(TopicPartition, Arc<TopicSettings>)>,
     ) -> Result<(Rc<Self>, Vec<RecoveredLog>), OpenError> {
         assert!(options.journal_files_max >= 2, "a ring has at least two files");
         assert_eq!(options.journal_file_bytes % 4096, 0, "a journal file is whole blocks");
@@ -120,7 +123,7 @@ impl Store {
     async fn recover(
         &self,
         former: Generation,
-        owned: HashMap<TopicPartition, LogSettings>,
+        owned: HashMap<TopicPartition, Arc<TopicSettings>>,
     ) -> Result<Vec<RecoveredLog>, OpenError> {
         let directory = self.directory();
         if self.disk.list(&directory).await.is_ok() {
@@ -168,7 +171,7 @@ impl Store {
         &self,
         generation: u64,
         shard: u32,
-        owned: &HashMap<TopicPartition, LogSettings>,
+        owned: &HashMap<TopicPartition, Arc<TopicSettings>>,
         ids: &mut HashMap<TopicPartition, LogId>,
     ) -> Result<(), OpenError> {
         let directory = shard_directory(&self.options.data, generation, shard);
@@ -176,8 +179,8 @@ impl Store {
         let broken = || OpenError::damaged(&directory, "an entry of its checkpoint cannot be read");
         for entry in &loaded.entries {
             let partition = checkpoint::partition_of(entry).ok_or_else(broken)?;
-            let Some(&settings) = owned.get(&partition) else { continue };
-            let log = checkpoint::decode_log(entry, settings).ok_or_else(broken)?;
+            let Some(settings) = owned.get(&partition) else { continue };
+            let log = checkpoint::decode_log(entry, settings.clone()).ok_or_else(broken)?;
             ids.insert(partition, self.logs.borrow_mut().by_id.insert(log));
         }
         let from = loaded.checkpoint;
@@ -196,14 +199,15 @@ impl Store {
         loop {
             match replay.next().await.map_err(failed)? {
                 Next::Frame(frame) => {
-                    if !frame.is_batch {
-                        return Err(OpenError::damaged(
-                            &directory,
-                            "its journal has frames of a newer version",
-                        ));
-                    }
-                    if frame.sequence >= from.captured {
-                        self.replay(&frame, replay.payload(), owned, ids);
+                    let is_new = frame.sequence >= from.captured;
+                    match frame.kind {
+                        _ if !is_new => {}
+                        Some(FrameKind::Batch) => self.replay(&frame, replay.payload(), owned, ids),
+                        Some(FrameKind::LogStart) => self.replay_log_start(&frame, owned, ids),
+                        Some(FrameKind::Extent | FrameKind::Replaced) | None => {
+                            let why = "its journal has frames of a newer version";
+                            return Err(OpenError::damaged(&directory, why));
+                        }
                     }
                     if self.logs.borrow().unsettled > REPLAYED_BYTES_MAX {
                         self.settle_replayed().await.map_err(failed)?;
@@ -233,12 +237,12 @@ impl Store {
     fn log_of(
         &self,
         partition: TopicPartition,
-        owned: &HashMap<TopicPartition, LogSettings>,
+        owned: &HashMap<TopicPartition, Arc<TopicSettings>>,
         ids: &mut HashMap<TopicPartition, LogId>,
     ) -> Option<LogId> {
-        let &settings = owned.get(&partition)?;
+        let settings = owned.get(&partition)?;
         let mut logs = self.logs.borrow_mut();
-        let new = || logs.by_id.insert(Log::new(partition, settings, Offset::ZERO));
+        let new = || logs.by_id.insert(Log::new(partition, settings.clone(), Offset::ZERO));
         Some(*ids.entry(partition).or_insert_with(new))
     }
 
@@ -247,7 +251,7 @@ impl Store {
         &self,
         frame: &Frame,
         batch: &[u8],
-        owned: &HashMap<TopicPartition, LogSettings>,
+        owned: &HashMap<TopicPartition, Arc<TopicSettings>>,
         ids: &mut HashMap<TopicPartition, LogId>,
     ) {
         let Some(id) = self.log_of(frame.partition, owned, ids) else { return };
@@ -270,11 +274,29 @@ impl Store {
         logs.append(id, head.base, frame.next_offset, epoch, head.max_timestamp, [batch, &[]], now_ms);
     }
 
+    /// The log start was raised.
+    fn replay_log_start(
+        &self,
+        frame: &Frame,
+        owned: &HashMap<TopicPartition, Arc<TopicSettings>>,
+        ids: &mut HashMap<TopicPartition, LogId>,
+    ) {
+        let Some(id) = self.log_of(frame.partition, owned, ids) else { return };
+        let gone = self.with_log(id, |log| {
+            if frame.base_offset > log.next {
+                quarantine(log, frame.base_offset);
+            }
+            log.start_at(frame.base_offset)
+        });
+        // A crash before the generation is published lets the next start begin with the same checkpoint.
+        self.condemn(id, frame.partition, gone.unwrap_or_default());
+    }
+
     /// A batch that was durable cannot be read.
     fn lost(
         &self,
         frame: &Frame,
-        owned: &HashMap<TopicPartition, LogSettings>,
+        owned: &HashMap<TopicPartition, Arc<TopicSettings>>,
         ids: &mut HashMap<TopicPartition, LogId>,
     ) {
         let Some(id) = self.log_of(frame.partition, owned, ids) else { return };

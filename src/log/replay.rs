@@ -113,6 +113,9 @@ impl Replay {
     /// The payload of the frame that [`Replay::next`] returned last.
     pub(super) fn payload(&self) -> &[u8] {
         let (position, length) = self.payload;
+        if length == 0 {
+            return &[];
+        }
         let start = (position - self.window.1) as usize;
         &self.window.2[start..start + length]
     }
@@ -186,6 +189,9 @@ impl Replay {
 
     /// A stretch of a file, through the window; `None` if the file ends before.
     async fn bytes(&mut self, file: usize, position: u64, length: usize) -> io::Result<Option<&[u8]>> {
+        if length == 0 {
+            return Ok(Some(&[]));
+        }
         let end = position + length as u64;
         let ring = &self.files[file];
         if end > ring.length {

@@ -111,6 +111,7 @@ impl Logs {
         let gone = self.settled_chunks.iter().filter(|chunk| chunk.0 == id).map(|chunk| chunk.1);
         self.settled_bytes -= gone.sum::<usize>();
         self.settled_chunks.retain(|chunk| chunk.0 != id);
+        self.condemned.retain(|condemned| condemned.id != id);
         Some(log)
     }
 
@@ -257,12 +258,15 @@ impl Store {
                 file.sync_data().await.map_err(final_error)?;
                 file.set_length(length).await?;
                 self.save_index(id, segment).await;
-                let _ = self.with_log(id, |log| {
+                let gone = self.with_log(id, |log| {
                     if let Some(live) = log.live.pop_front() {
                         let (base, max_timestamp) = (live.base, live.max_timestamp);
                         log.sealed.push(Sealed { base, length, max_timestamp });
                     }
+                    // The log start may have passed it meanwhile.
+                    log.forget_below_start()
                 });
+                self.condemn(id, partition, gone.unwrap_or_default());
                 self.signals.settled.notify();
                 Ok(())
             }
@@ -274,7 +278,8 @@ impl Store {
     async fn create_segment(&self, id: LogId, partition: TopicPartition, segment: Offset) -> io::Result<()> {
         let directory = partition_directory(&self.options.data, partition);
         let known = self.with_log(id, |log| log.segments().map(|s| s.base).collect::<Vec<_>>());
-        let Ok(known) = known else { return Ok(()) };
+        let Ok(mut known) = known else { return Ok(()) };
+        known.extend(self.logs.borrow().condemned.iter().filter(|c| c.id == id).map(|c| c.segment));
         let names = self.disk.list(&directory).await;
         if is_absent(&names) {
             self.disk.create_directories(&directory).await?;

@@ -23,7 +23,7 @@ impl ShardId {
 }
 
 /// One broker as clients are told of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Broker {
     /// Its number.
     pub id: BrokerId,
@@ -34,7 +34,7 @@ pub struct Broker {
 }
 
 /// One partition of a topic.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct PartitionView {
     /// Its number in the topic; the place in [`TopicView::partitions`].
     pub index: PartitionIndex,
@@ -51,7 +51,7 @@ pub struct PartitionView {
 }
 
 /// One topic.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TopicView {
     /// Its name.
     pub name: TopicName,

@@ -38,12 +38,18 @@ pub enum CompressionType {
 }
 
 /// A topic's effective settings; every field is named as its Kafka key.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TopicSettings {
     /// `cleanup.policy`
     pub cleanup_policy: CleanupPolicy,
     /// `compression.type`
     pub compression_type: CompressionType,
+    /// `compression.gzip.level`, -1 for the codec's own.
+    pub gzip_level: i32,
+    /// `compression.lz4.level`
+    pub lz4_level: i32,
+    /// `compression.zstd.level`
+    pub zstd_level: i32,
     /// `max.message.bytes`: largest batch as it is stored, header included.
     pub max_message_bytes: usize,
     /// `message.timestamp.type`
@@ -60,6 +66,14 @@ pub struct TopicSettings {
     pub retention_ms: i64,
     /// `retention.bytes`, -1 for no limit.
     pub retention_bytes: i64,
+    /// `delete.retention.ms`: how long compaction keeps a tombstone.
+    pub delete_retention_ms: i64,
+    /// `min.compaction.lag.ms`: a record younger than this is not compacted.
+    pub min_compaction_lag_ms: i64,
+    /// `max.compaction.lag.ms`: a record older than this makes its log due for compaction.
+    pub max_compaction_lag_ms: i64,
+    /// `min.cleanable.dirty.ratio`: share of bytes above the last compaction that makes a log due.
+    pub min_cleanable_dirty_ratio: f64,
     /// `write.caching`: acks=all answers once written, before it is flushed. Not a Kafka key.
     pub write_caching: bool,
 }
@@ -70,6 +84,9 @@ impl Default for TopicSettings {
         Self {
             cleanup_policy: CleanupPolicy { delete: true, compact: false },
             compression_type: CompressionType::Producer,
+            gzip_level: -1,
+            lz4_level: 9,
+            zstd_level: 3,
             max_message_bytes: 1_048_588,
             timestamp_type: TimestampType::CreateTime,
             timestamp_before_max_ms: i64::MAX,
@@ -78,6 +95,10 @@ impl Default for TopicSettings {
             segment_ms: 7 * 24 * 3_600_000,
             retention_ms: 7 * 24 * 3_600_000,
             retention_bytes: -1,
+            delete_retention_ms: 24 * 3_600_000,
+            min_compaction_lag_ms: 0,
+            max_compaction_lag_ms: i64::MAX,
+            min_cleanable_dirty_ratio: 0.5,
             write_caching: false,
         }
     }

@@ -25,7 +25,7 @@ use crate::{
         cores::{Queue, spawn},
         signal::Signal,
     },
-    log::{LogError, LogId, LogSettings, Observer, RecoveredLog, Store},
+    log::{LogError, LogId, Observer, RecoveredLog, Store},
     metrics::{Counter, ShardMetrics},
     model::{ClusterView, LeaderEpoch, Offset, ShardId, TopicPartition, TopicSettings},
     partition::{Failure, FoundOffset, Partition, ReadError},
@@ -350,10 +350,10 @@ impl Shard {
                 let known = self.partition(id);
                 if let Some(partition) = known {
                     partition.update(placed.leader_epoch, topic.settings.clone());
-                    self.store.update_settings(partition.log(), log_settings(&topic.settings))?;
+                    self.store.update_settings(partition.log(), topic.settings.clone())?;
                     continue;
                 }
-                let log = self.store.create_log(id, log_settings(&topic.settings)).await?;
+                let log = self.store.create_log(id, topic.settings.clone()).await?;
                 self.insert(&empty_log(log, id), placed.leader_epoch, topic.settings.clone());
             }
         }
@@ -393,12 +393,6 @@ fn empty_log(log: LogId, partition: TopicPartition) -> RecoveredLog {
         replayed: Vec::new(),
         quarantined: None,
     }
-}
-
-/// The log's part of a topic's settings.
-#[must_use]
-pub fn log_settings(settings: &TopicSettings) -> LogSettings {
-    LogSettings { segment_bytes: settings.segment_bytes, segment_ms: settings.segment_ms }
 }
 
 impl Observer for Shard {

@@ -2,14 +2,14 @@
 
 use std::{path::Path, time::Duration};
 
-use super::{Broker, DATA, Ledger, SETTINGS, base_of, batch, joined, next_of, partition, run, small};
+use super::{Broker, DATA, Ledger, base_of, batch, joined, next_of, partition, run, settings, small};
 use crate::{
     io::{clock::Clock, sim::SimDisk},
     log::{LogError, StoreOptions, generation::move_orphans},
     model::{LeaderEpoch, Offset},
 };
 
-fn with_broker<T: 'static>(
+pub(super) fn with_broker<T: 'static>(
     seed: u64,
     partitions: std::ops::Range<i32>,
     main: impl AsyncFnOnce(Broker, SimDisk) -> T + 'static,
@@ -174,7 +174,7 @@ fn a_start_after_a_clean_close_replays_nothing_and_serves_everything() {
 fn a_segment_rolls_by_time_of_its_batches() {
     with_broker(5, 0..1, async |broker, disk| {
         let (store, log) = broker.log(0);
-        let settings = super::LogSettings { segment_bytes: 1 << 30, segment_ms: 1_000 };
+        let settings = super::with_segments(1 << 30, 1_000);
         store.update_settings(log, settings).expect("there");
         for time in [5_000, 5_900, 6_000, 6_001, 6_002] {
             let one = batch(broker.ledger.borrow()[&0].end, 1, 200, time, 1);
@@ -203,7 +203,7 @@ fn a_resting_partition_takes_little_memory_and_the_cache_is_bounded() {
         let broker = Broker::start_with(&sim, &disk, 1, 0..3, &ledger, tune).await.expect("a fresh start");
         let (store, busy) = broker.log(0);
         for (_, log) in broker.logs.values() {
-            let settings = super::LogSettings { segment_bytes: 1 << 30, segment_ms: i64::MAX };
+            let settings = super::with_segments(1 << 30, i64::MAX);
             store.update_settings(*log, settings).expect("there");
         }
         for _ in 0..400 {
@@ -250,7 +250,7 @@ fn a_deleted_log_is_gone_and_its_directory_with_it_and_others_stay() {
         store.request_checkpoint();
         disk.sleep(Duration::from_millis(500)).await;
         assert_eq!(store.failure(), None);
-        let again = store.create_log(partition(0), SETTINGS).await.expect("made again");
+        let again = store.create_log(partition(0), settings()).await.expect("made again");
         assert_eq!(store.log_end_offset(again).expect("there"), Offset::ZERO);
         assert_ne!(again, log);
     });

@@ -3,8 +3,9 @@
 mod behaviour;
 mod crash;
 mod damage;
+mod log_start;
 
-use std::{cell::RefCell, collections::BTreeMap, ops::Range, path::Path, rc::Rc, time::Duration};
+use std::{cell::RefCell, collections::BTreeMap, ops::Range, path::Path, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
@@ -14,14 +15,21 @@ use crate::{
         sim::{Random, Sim, SimDisk},
     },
     log::{
-        AppendInfo, Generation, LogError, LogId, LogSettings, Observer, OpenError, RecoveredLog, Store,
-        StoreOptions, current_generation, publish_generation,
+        AppendInfo, Generation, LogError, LogId, Observer, OpenError, RecoveredLog, Store, StoreOptions,
+        current_generation, publish_generation,
     },
-    model::{LeaderEpoch, Offset, PartitionIndex, TopicId, TopicPartition},
+    model::{LeaderEpoch, Offset, PartitionIndex, TopicId, TopicPartition, TopicSettings},
 };
 
 pub(super) const DATA: &str = "/data";
-pub(super) const SETTINGS: LogSettings = LogSettings { segment_bytes: 40_000, segment_ms: i64::MAX };
+
+pub(super) fn settings() -> Arc<TopicSettings> {
+    with_segments(40_000, i64::MAX)
+}
+
+pub(super) fn with_segments(segment_bytes: u64, segment_ms: i64) -> Arc<TopicSettings> {
+    Arc::new(TopicSettings { segment_bytes, segment_ms, ..TopicSettings::default() })
+}
 
 pub(super) fn partition(index: i32) -> TopicPartition {
     TopicPartition { topic: TopicId::from_bytes([7; 16]), partition: PartitionIndex::new(index) }
@@ -113,7 +121,7 @@ pub(super) async fn open(
         let mut options = StoreOptions::new(data.to_path_buf(), shard, generation, journal_id);
         tune(&mut options);
         let mine = partitions.clone().filter(|index| *index as u32 % shards == shard);
-        let owned = mine.map(|index| (partition(index), SETTINGS)).collect();
+        let owned = mine.map(|index| (partition(index), settings())).collect();
         let (disk, clock) = (Rc::new(disk.clone()), Rc::new(disk.clone()));
         stores.push(Store::open(disk, clock, options, former, owned).await?);
     }
@@ -169,7 +177,7 @@ impl Broker {
                 if logs.contains_key(&index) {
                     continue;
                 }
-                let Ok(log) = store.create_log(partition(index), SETTINGS).await else { continue };
+                let Ok(log) = store.create_log(partition(index), settings()).await else { continue };
                 listener.names.borrow_mut().insert(log, index);
                 logs.insert(index, (at, log));
                 ledger.borrow_mut().entry(index).or_default().truncate(0);

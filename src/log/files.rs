@@ -7,7 +7,7 @@ use crate::{
         buffer::{AlignedBuffer, BLOCK, block_end, block_start},
         disk::{DiskFile, Open},
     },
-    log::{Condemned, LogId, Store},
+    log::{Condemned, LogId, Store, partition_log::Sealed},
     model::{Offset, TopicPartition},
 };
 
@@ -20,17 +20,24 @@ impl Store {
         segment: Offset,
         how: Open,
     ) -> io::Result<Rc<dyn DiskFile>> {
-        let open = self.files.borrow_mut().get(&(id, segment));
+        let version = self.version_of(id, segment);
+        let open = self.files.borrow_mut().get(&(id, segment, version));
         if let Some(file) = open {
             return Ok(file);
         }
-        let file = self.disk.open(&self.segment_path(partition, segment), how).await?;
-        self.files.borrow_mut().insert((id, segment), file.clone());
+        let file = self.disk.open(&self.segment_path(partition, segment, version), how).await?;
+        self.files.borrow_mut().insert((id, segment, version), file.clone());
         Ok(file)
     }
 
+    /// How often compaction has rewritten a segment: it names the file. A segment that the log does not know
+    /// any more has version 0; its file, if there is one, is not looked for.
+    pub(super) fn version_of(&self, id: LogId, segment: Offset) -> u32 {
+        self.with_log(id, |log| log.version_of(segment)).unwrap_or(0)
+    }
+
     /// Lets the files of forgotten segments go with the checkpoint after the next.
-    pub(super) fn condemn(&self, id: LogId, partition: TopicPartition, gone: Vec<Offset>) {
+    pub(super) fn condemn(&self, id: LogId, partition: TopicPartition, gone: Vec<Sealed>) {
         // A checkpoint under way may have its picture already.
         let under_way = u64::from(self.state.checkpointing.get());
         let checkpoint = self.state.checkpoint_sequence.get() + 2 + under_way;
@@ -59,10 +66,11 @@ impl Store {
 
     /// Removes the files of a segment. What cannot be removed is a leftover: the next segment of the
     /// partition that is made sweeps it away.
-    async fn free_segment(&self, id: LogId, partition: TopicPartition, segment: Offset) {
-        self.files.borrow_mut().remove(&(id, segment));
-        self.indexes.borrow_mut().remove(&(id, segment));
-        for path in [self.segment_path(partition, segment), self.index_path(partition, segment)] {
+    async fn free_segment(&self, id: LogId, partition: TopicPartition, segment: Sealed) {
+        let (base, version) = (segment.base, segment.version);
+        self.files.borrow_mut().remove(&(id, base, version));
+        self.indexes.borrow_mut().remove(&(id, base, version));
+        for path in [self.segment_path(partition, base, version), self.index_path(partition, base, version)] {
             let removed = self.disk.remove_file(&path).await;
             if !is_absent(&removed)
                 && let Err(error) = removed

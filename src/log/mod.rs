@@ -76,7 +76,7 @@ use crate::{
         index::Entry,
         journal::Journal,
         lru::Lru,
-        partition_log::Log,
+        partition_log::{Log, Sealed},
         slab::Slab,
     },
     model::{LeaderEpoch, Offset, TopicPartition, TopicSettings},
@@ -173,14 +173,17 @@ pub struct Store {
     options: StoreOptions,
     logs: RefCell<Logs>,
     journal: RefCell<Journal>,
-    files: RefCell<Lru<(LogId, Offset), Rc<dyn DiskFile>>>,
-    indexes: RefCell<Lru<(LogId, Offset), OlderIndex>>,
+    files: RefCell<Lru<SegmentKey, Rc<dyn DiskFile>>>,
+    indexes: RefCell<Lru<SegmentKey, OlderIndex>>,
     observer: RefCell<Option<Rc<dyn Observer>>>,
     state: State,
     signals: Signals,
     /// Former shards whose journals lost durable frames.
     damaged_journals: RefCell<Vec<u32>>,
 }
+
+/// A segment's file: whose, base offset, and how often it was rewritten.
+type SegmentKey = (LogId, Offset, u32);
 
 /// The entries of a segment's index file, and what walks have learned since.
 type OlderIndex = Rc<RefCell<Vec<Entry>>>;
@@ -206,7 +209,7 @@ struct Logs {
 struct Condemned {
     id: LogId,
     partition: TopicPartition,
-    segment: Offset,
+    segment: Sealed,
     /// The checkpoint with which they go.
     checkpoint: u64,
 }
@@ -604,12 +607,12 @@ impl Store {
             .for_each(Notify::notify);
     }
 
-    fn segment_path(&self, partition: TopicPartition, segment: Offset) -> PathBuf {
-        partition_directory(&self.options.data, partition).join(segment_name(segment))
+    fn segment_path(&self, partition: TopicPartition, segment: Offset, version: u32) -> PathBuf {
+        partition_directory(&self.options.data, partition).join(segment_name(segment, version))
     }
 
-    fn index_path(&self, partition: TopicPartition, segment: Offset) -> PathBuf {
-        partition_directory(&self.options.data, partition).join(index_name(segment))
+    fn index_path(&self, partition: TopicPartition, segment: Offset, version: u32) -> PathBuf {
+        partition_directory(&self.options.data, partition).join(index_name(segment, version))
     }
 
     fn directory(&self) -> PathBuf {

@@ -23,6 +23,8 @@ pub(super) struct Sealed {
     pub(super) base: Offset,
     pub(super) length: u64,
     pub(super) max_timestamp: i64,
+    /// How often compaction has rewritten it; names its file.
+    pub(super) version: u32,
 }
 
 /// A segment of which some bytes may be in memory only: the active one, or one rolled a moment ago.
@@ -151,6 +153,10 @@ pub(super) struct Log {
     pub(super) settle_all: bool,
     /// When it was appended to last, on the clock of the appends.
     pub(super) appended_ms: i64,
+    /// Compaction has seen every record below.
+    pub(super) compacted_to: Offset,
+    /// How often segments were replaced by rewritten ones: positions found before are void then.
+    pub(super) replacements: u64,
     hints: [Option<Hint>; HINTS_MAX],
     next_hint: usize,
 }
@@ -177,6 +183,8 @@ impl Log {
             settling: false,
             settle_all: false,
             appended_ms: 0,
+            compacted_to: start,
+            replacements: 0,
             hints: [None; HINTS_MAX],
             next_hint: 0,
         }
@@ -241,7 +249,7 @@ impl Log {
     }
 
     /// Lets the log start at `start`, which lies within it. Returns the segments that lie wholly below.
-    pub(super) fn start_at(&mut self, start: Offset) -> Vec<Offset> {
+    pub(super) fn start_at(&mut self, start: Offset) -> Vec<Sealed> {
         assert!(start <= self.next, "{}: start {start} above end {}", self.partition, self.next);
         self.log_start = self.log_start.max(start);
         self.dirty = true;
@@ -251,12 +259,11 @@ impl Log {
     }
 
     /// Forgets the sealed segments that lie wholly below the log start.
-    pub(super) fn forget_below_start(&mut self) -> Vec<Offset> {
+    pub(super) fn forget_below_start(&mut self) -> Vec<Sealed> {
         let bases = self.segments().map(|segment| segment.base).collect::<Vec<_>>();
         let below = bases.windows(2).take(self.sealed.len()).take_while(|pair| pair[1] <= self.log_start);
-        let gone: Vec<Offset> = below.map(|pair| pair[0]).collect();
-        self.sealed.drain(..gone.len());
-        gone
+        let gone = below.count();
+        self.sealed.drain(..gone).collect()
     }
 
     /// Leaves out the offsets up to `end`, which cannot be read back.
@@ -282,6 +289,7 @@ impl Log {
             base: live.base,
             length: live.end,
             max_timestamp: live.max_timestamp,
+            version: 0,
         });
         self.sealed.iter().copied().chain(live)
     }
@@ -293,6 +301,11 @@ impl Log {
             .find(|live| live.base == segment)
             .map(|live| live.end)
             .or_else(|| self.sealed_segment(segment).map(|sealed| sealed.length))
+    }
+
+    /// How often compaction has rewritten a segment.
+    pub(super) fn version_of(&self, segment: Offset) -> u32 {
+        self.sealed_segment(segment).map_or(0, |sealed| sealed.version)
     }
 
     fn sealed_segment(&self, segment: Offset) -> Option<&Sealed> {

@@ -48,6 +48,7 @@ pub(super) fn batch(base: i64, records: i32, bytes: usize, timestamp: i64, seed:
     batch[23..27].copy_from_slice(&(records - 1).to_be_bytes());
     batch[27..35].copy_from_slice(&timestamp.to_be_bytes());
     batch[35..43].copy_from_slice(&timestamp.to_be_bytes());
+    batch[57..61].copy_from_slice(&records.to_be_bytes());
     let crc = crc32c::crc32c(&batch[21..]);
     batch[17..21].copy_from_slice(&crc.to_be_bytes());
     batch

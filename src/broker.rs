@@ -409,6 +409,7 @@ async fn serve_core(parts: CoreParts) -> Result<(), String> {
     spawn(Queue::Foreground, store.clone().run_flushes());
     spawn(Queue::Housekeeping, store.clone().run_settling());
     spawn(Queue::Housekeeping, store.clone().run_checkpoints());
+    spawn(Queue::Housekeeping, store.clone().run_compaction());
     shard.open_first_view().await?;
     let _ = parts.reports.send((index, Report::Serving));
 

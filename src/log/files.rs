@@ -7,7 +7,11 @@ use crate::{
         buffer::{AlignedBuffer, BLOCK, block_end, block_start},
         disk::{DiskFile, Open},
     },
-    log::{Condemned, LogId, Store, partition_log::Sealed},
+    log::{
+        Condemned, LogId, Store,
+        format::{partition_directory, segment_in_name},
+        partition_log::Sealed,
+    },
     model::{Offset, TopicPartition},
 };
 
@@ -43,6 +47,43 @@ impl Store {
         let checkpoint = self.state.checkpoint_sequence.get() + 2 + under_way;
         let condemned = gone.into_iter().map(|segment| Condemned { id, partition, segment, checkpoint });
         self.logs.borrow_mut().condemned.extend(condemned);
+    }
+
+    /// Removes files of a partition that neither its log nor a checkpoint knows: leftovers of a start whose
+    /// journal did not survive as far, and of a compaction that did not come to its end. Not while logs are
+    /// being recovered: what the journal still has to say may name them.
+    pub(super) async fn sweep_leftovers(&self, id: LogId, partition: TopicPartition) -> io::Result<()> {
+        if self.state.recovering.get() || self.with_log(id, |log| log.sweeping += 1).is_err() {
+            return Ok(());
+        }
+        let swept = self.remove_unknown(id, partition).await;
+        let _ = self.with_log(id, |log| log.sweeping -= 1);
+        self.signals.settled.notify();
+        swept
+    }
+
+    async fn remove_unknown(&self, id: LogId, partition: TopicPartition) -> io::Result<()> {
+        let directory = partition_directory(&self.options.data, partition);
+        let names = self.disk.list(&directory).await;
+        if is_absent(&names) {
+            return Ok(());
+        }
+        for name in names? {
+            let is_known = |segment| {
+                let is_condemned =
+                    |c: &Condemned| c.id == id && (c.segment.base, c.segment.version) == segment;
+                // Of a log that is gone nothing is removed here.
+                self.logs.borrow().condemned.iter().any(is_condemned)
+                    || self.with_log(id, |log| log.knows(segment)).unwrap_or(true)
+            };
+            if segment_in_name(&name).is_some_and(|segment| !is_known(segment)) {
+                let removed = self.disk.remove_file(&directory.join(name)).await;
+                if !is_absent(&removed) {
+                    removed?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Removes the files that neither of the two checkpoints knows any more.

@@ -138,6 +138,11 @@ impl Frame {
         Self::new(FrameKind::LogStart, partition, -1, start, start)
     }
 
+    /// A frame that says that segments of `partition`, from `base` on, were replaced; its payload says how.
+    pub(super) fn replaced(partition: TopicPartition, base: Offset) -> Self {
+        Self::new(FrameKind::Replaced, partition, -1, base, base)
+    }
+
     fn new(
         kind: FrameKind,
         partition: TopicPartition,

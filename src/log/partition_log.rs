@@ -155,6 +155,16 @@ pub(super) struct Log {
     pub(super) appended_ms: i64,
     /// Compaction has seen every record below.
     pub(super) compacted_to: Offset,
+    /// Compaction is at it.
+    pub(super) compacting: bool,
+    /// The segment that compaction is writing: base offset and version.
+    pub(super) being_written: Option<(Offset, u32)>,
+    /// Compaction has met something that it cannot read.
+    pub(super) uncleanable: bool,
+    /// How many are removing files that nobody knows.
+    pub(super) sweeping: u32,
+    /// To be deleted as soon as nobody is at it.
+    pub(super) doomed: bool,
     /// How often segments were replaced by rewritten ones: positions found before are void then.
     pub(super) replacements: u64,
     hints: [Option<Hint>; HINTS_MAX],
@@ -184,6 +194,11 @@ impl Log {
             settle_all: false,
             appended_ms: 0,
             compacted_to: start,
+            compacting: false,
+            being_written: None,
+            uncleanable: false,
+            sweeping: 0,
+            doomed: false,
             replacements: 0,
             hints: [None; HINTS_MAX],
             next_hint: 0,
@@ -303,6 +318,11 @@ impl Log {
             .or_else(|| self.sealed_segment(segment).map(|sealed| sealed.length))
     }
 
+    /// Whether a file is that of one of its segments, or will be.
+    pub(super) fn knows(&self, segment: (Offset, u32)) -> bool {
+        self.being_written == Some(segment) || self.segments().any(|s| (s.base, s.version) == segment)
+    }
+
     /// How often compaction has rewritten a segment.
     pub(super) fn version_of(&self, segment: Offset) -> u32 {
         self.sealed_segment(segment).map_or(0, |sealed| sealed.version)
@@ -323,6 +343,10 @@ impl Log {
             self.hints[self.next_hint] = Some(Hint { offset, segment, position });
             self.next_hint = (self.next_hint + 1) % HINTS_MAX;
         }
+    }
+
+    pub(super) fn forget_hints(&mut self) {
+        self.hints = [None; HINTS_MAX];
     }
 
     /// The part of a request that can be answered.

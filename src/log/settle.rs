@@ -18,10 +18,10 @@ use crate::{
         disk::{DiskFile, Open, Sync},
     },
     log::{
-        Condemned, LogId, Logs, Parts, Store,
+        LogId, Logs, Parts, Store,
         commit::RETRY_INTERVAL,
         files::is_absent,
-        format::{partition_directory, segment_in_name},
+        format::partition_directory,
         partition_log::{Log, Sealed},
     },
     model::{LeaderEpoch, Offset, TopicPartition},
@@ -277,20 +277,10 @@ impl Store {
     /// are leftovers of a start whose journal did not survive as far: they go.
     async fn create_segment(&self, id: LogId, partition: TopicPartition, segment: Offset) -> io::Result<()> {
         let directory = partition_directory(&self.options.data, partition);
-        let known = self.with_log(id, |log| log.segments().map(|s| (s.base, s.version)).collect::<Vec<_>>());
-        let Ok(mut known) = known else { return Ok(()) };
-        let condemned = |c: &Condemned| (c.id == id).then_some((c.segment.base, c.segment.version));
-        known.extend(self.logs.borrow().condemned.iter().filter_map(condemned));
-        let names = self.disk.list(&directory).await;
-        if is_absent(&names) {
+        if is_absent(&self.disk.list(&directory).await) {
             self.disk.create_directories(&directory).await?;
-        } else {
-            for name in names? {
-                if segment_in_name(&name).is_some_and(|segment| !known.contains(&segment)) {
-                    self.disk.remove_file(&directory.join(name)).await?;
-                }
-            }
         }
+        self.sweep_leftovers(id, partition).await?;
         let file = self.segment_file(id, partition, segment, Open::OrCreate).await?;
         if file.length().await? > 0 {
             file.set_length(0).await?;

@@ -247,12 +247,23 @@ impl Log {
         self.appended_ms = now_ms;
     }
 
+    /// `segment.ms`; of a compacted log no longer than a record may wait for compaction.
+    ///
+    /// Source: Kafka, `LogConfig.maxSegmentMs`.
+    fn segment_ms(&self) -> i64 {
+        let settings = &self.settings;
+        match settings.cleanup_policy.compact {
+            true => settings.segment_ms.min(settings.max_compaction_lag_ms),
+            false => settings.segment_ms,
+        }
+    }
+
     /// Source: Kafka, `LogSegment.shouldRoll`.
     fn rolls_before(&self, bytes: u64, next: Offset, timestamp: i64) -> bool {
         let active = self.active();
         active.end > 0
             && (active.end + bytes > self.settings.segment_bytes
-                || timestamp.saturating_sub(active.first_timestamp) > self.settings.segment_ms
+                || timestamp.saturating_sub(active.first_timestamp) > self.segment_ms()
                 || next.get() - active.base.get() > i64::from(i32::MAX))
     }
 

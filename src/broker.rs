@@ -42,7 +42,10 @@ use crate::{
         net::{self, Listener},
         ring::{Ring, RingOptions},
     },
-    log::{Generation, OpenError, Store, StoreOptions, current_generation, move_orphans, publish_generation},
+    log::{
+        CompactionOptions, Generation, OpenError, Store, StoreOptions, current_generation, move_orphans,
+        publish_generation,
+    },
     metrics::{ShardMetrics, Snapshot},
     model::{Broker, ClusterView, ShardId, TopicPartition},
     server,
@@ -413,6 +416,7 @@ async fn serve_core(parts: CoreParts) -> Result<(), String> {
     spawn(Queue::Foreground, store.clone().run_flushes());
     spawn(Queue::Housekeeping, store.clone().run_settling());
     spawn(Queue::Housekeeping, store.clone().run_checkpoints());
+    spawn(Queue::Housekeeping, store.clone().run_compaction());
     shard.open_first_view().await?;
     let _ = parts.reports.send((index, Report::Serving));
 
@@ -464,5 +468,11 @@ fn store_options(settings: &Settings, id: ShardId, former: Generation) -> Result
     options.unsettled_bytes_max = own.unsettled_bytes_max as u64;
     options.tail_cache_bytes_max = own.tail_cache_bytes_max;
     options.open_files_max = own.open_files_max;
+    let shards = settings.shards.len();
+    options.compaction = CompactionOptions {
+        dedupe_buffer_bytes: settings.cleaner_dedupe_buffer_bytes / shards,
+        io_bytes_per_second: settings.cleaner_io_bytes_per_second / shards as u64,
+        backoff: Duration::from_millis(settings.cleaner_backoff_ms),
+    };
     Ok(options)
 }

@@ -28,7 +28,7 @@ use crate::{
     },
     log::{LogError, LogId, Observer, RecoveredLog, Store},
     metrics::{Counter, ShardMetrics},
-    model::{ClusterView, LeaderEpoch, Offset, ShardId, TopicPartition, TopicSettings},
+    model::{ClusterView, LeaderEpoch, Offset, ProducerId, ShardId, TopicPartition, TopicSettings},
     partition::{Failure, FoundOffset, Partition, ReadError},
 };
 
@@ -411,6 +411,16 @@ impl Observer for Shard {
     fn snapshot(&self, log: LogId) -> Vec<u8> {
         let partition = self.partitions.borrow().by_log.get(&log).cloned();
         partition.map(|partition| partition.snapshot()).unwrap_or_default()
+    }
+
+    fn stable_end(&self, log: LogId) -> Offset {
+        let partition = self.partitions.borrow().by_log.get(&log).cloned();
+        partition.map_or(Offset::ZERO, |partition| partition.offsets().last_stable_offset)
+    }
+
+    fn last_offsets(&self, log: LogId) -> HashMap<ProducerId, Offset> {
+        let partition = self.partitions.borrow().by_log.get(&log).cloned();
+        partition.map(|partition| partition.last_offsets()).unwrap_or_default()
     }
 
     fn failed(&self, log: Option<LogId>, why: &str) {

@@ -176,6 +176,9 @@ pub static TABLE: &[Row] = &[
     row("write.caching", "false", Kind::Flag { set: |d, flag| d.settings.topic_defaults.write_caching = flag },
         "Answer acks=all once written, before it is flushed: a power loss may then lose it."),
 
+    row("log.retention.check.interval.ms", "5min", number(Milliseconds, 1..=i64::MAX, |d, n| d.settings.retention_check_interval_ms = n as u64),
+        "How often partitions are looked through for segments that have expired."),
+
     // Compaction.
     row("log.cleaner.dedupe.buffer.size", "32MiB", number(Bytes, MIB..=1 << 40, |d, n| d.settings.cleaner_dedupe_buffer_bytes = n as usize),
         "Memory for the keys of logs being compacted, 24 bytes each; shared among the shards."),

@@ -96,13 +96,13 @@ macro_rules! keys {
 pub const TABLE: &[TopicKey] = keys! {
     "cleanup.policy", List, "delete", Bounds::EachOf(POLICIES), Some("log.cleanup.policy"), true,
         "What happens to old segments: delete them, compact them by key, or both.";
-    "compression.gzip.level", Int, "-1", Bounds::BetweenOrMinusOne(1, 9), Some("compression.gzip.level"), false,
+    "compression.gzip.level", Int, "-1", Bounds::BetweenOrMinusOne(1, 9), Some("compression.gzip.level"), true,
         "Level of gzip when compression.type is gzip.";
     "compression.lz4.level", Int, "9", Bounds::Between(1, 17), Some("compression.lz4.level"), false,
-        "Level of lz4 when compression.type is lz4.";
+        "Level of lz4 when compression.type is lz4; this broker has one, the fastest.";
     "compression.type", String, "producer", Bounds::OneOf(CODECS), Some("compression.type"), true,
         "Codec of stored batches; producer keeps the one they were sent with.";
-    "compression.zstd.level", Int, "3", Bounds::Between(-131_072, 22), Some("compression.zstd.level"), false,
+    "compression.zstd.level", Int, "3", Bounds::Between(-131_072, 22), Some("compression.zstd.level"), true,
         "Level of zstd when compression.type is zstd.";
     "delete.retention.ms", Long, "86400000", Bounds::AtLeast(0), Some("log.cleaner.delete.retention.ms"), true,
         "How long a compacted topic keeps tombstones, in milliseconds.";

@@ -6,7 +6,7 @@
 //! An append is synchronous: one copy of the batch into the journal's gathering group, one into the
 //! partition's memory tail. Everything else happens in tasks that the shard spawns once:
 //! [`Store::run_commits`] (in front), [`Store::run_flushes`], [`Store::run_settling`],
-//! [`Store::run_checkpoints`] and [`Store::run_compaction`] (behind).
+//! [`Store::run_checkpoints`], [`Store::run_retention`] and [`Store::run_compaction`] (behind).
 //!
 //! ```text
 //! append --> gathering group --(one write, and a sync if due)--> journal      written_end, durable_end
@@ -24,7 +24,7 @@
 //! In the order to read them: [`format`] (bytes on disk), `partition_log.rs` (one log's state), `tail.rs`
 //! (memory), `journal.rs` and `commit.rs` (group commit), `settle.rs` (segments), `checkpoint.rs` (what)
 //! and `checkpointing.rs` (when), [`recovery`] and `replay.rs` (after a crash), [`generation`] (which
-//! shards' directories are valid), `compaction` (the last record of each key), `reader.rs`, [`index`], [`leader_epochs`]; `files.rs`, `lru.rs` and
+//! shards' directories are valid), `compaction` (the last record of each key), `retention.rs`, `reader.rs`, `time.rs`, [`index`], [`leader_epochs`]; `files.rs`, `lru.rs` and
 //! `slab.rs` are bounded caches and names.
 
 mod checkpoint;
@@ -43,11 +43,13 @@ mod partition_log;
 mod reader;
 pub mod recovery;
 mod replay;
+mod retention;
 mod settle;
 mod slab;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod time;
 
 use std::{
     cell::{Cell, RefCell},
@@ -113,6 +115,8 @@ pub struct StoreOptions {
     pub open_files_max: usize,
     /// Segment indexes in memory, beside those of active segments.
     pub indexes_max: usize,
+    /// Time between two looks for segments that have expired (`log.retention.check.interval.ms`).
+    pub retention_check_interval: Duration,
     /// Bounds and pace of compaction.
     pub compaction: CompactionOptions,
 }
@@ -135,6 +139,7 @@ impl StoreOptions {
             tail_cache_bytes_max: 64 << 20,
             open_files_max: 1024,
             indexes_max: 32,
+            retention_check_interval: Duration::from_secs(300),
             compaction: CompactionOptions::default(),
         }
     }
@@ -172,6 +177,9 @@ pub trait Observer {
 
     /// The last offset of the last batch of each producer that is still known: compaction keeps that batch.
     fn last_offsets(&self, log: LogId) -> HashMap<ProducerId, Offset>;
+
+    /// Retention has raised the log start, durably.
+    fn log_start_raised(&self, log: LogId, start: Offset);
 
     /// The log, or all of them, can take nothing more until a restart.
     fn failed(&self, log: Option<LogId>, why: &str);
@@ -254,6 +262,7 @@ struct Signals {
     journal_room: Notify,
     room: Notify,
     compaction: Notify,
+    retention: Notify,
     progress: Notify,
 }
 
@@ -627,6 +636,7 @@ impl Store {
             &s.journal_room,
             &s.room,
             &s.compaction,
+            &s.retention,
             &s.progress,
         ]
         .into_iter()

@@ -66,6 +66,16 @@ impl Logs {
         false
     }
 
+    /// Ends a log's active segment, if there is anything in it, and queues it.
+    pub(super) fn roll(&mut self, id: LogId) -> bool {
+        let Some(log) = self.by_id.get_mut(id).filter(|log| log.active().end > 0) else { return false };
+        let before = log.unsettled();
+        log.roll();
+        log.dirty = true;
+        self.unsettled += log.unsettled() - before;
+        self.queue(id)
+    }
+
     fn queue(&mut self, id: LogId) -> bool {
         let Some(log) = self.by_id.get_mut(id).filter(|log| !log.settle_queued) else { return false };
         log.settle_queued = true;

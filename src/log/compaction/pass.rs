@@ -140,14 +140,16 @@ impl Store {
             last_offsets: Arc::new(last_offsets.unwrap_or_default()),
         };
         let keys = (rules.dirty.end.get() - rules.dirty.start.get()).unsigned_abs();
-        let map = || KeyMap::new(options.dedupe_buffer_bytes, keys, self.options.journal_id);
-        let mut cleaning = Cleaning::new(rules.clone(), map());
+        let (bytes_max, seed) = (options.dedupe_buffer_bytes, self.options.journal_id);
+        let begin = async |rules: Rules| {
+            self.beside(move || Cleaning::new(rules, KeyMap::new(bytes_max, keys, seed))).await
+        };
+        let mut cleaning = begin(rules.clone()).await?;
 
         let dirty = self.segments_within(id, rules.dirty.start, rules.dirty.end)?;
         let (mut cleaning_after, mut ended) = self.index(id, cleaning, &dirty, &mut pace).await?;
         if ended == Some(Indexed::NeedsScan) {
-            cleaning = Cleaning::new(rules, map());
-            cleaning = self.scan(id, cleaning, &dirty, &mut pace).await?;
+            cleaning = self.scan(id, begin(rules).await?, &dirty, &mut pace).await?;
             (cleaning_after, ended) = self.index(id, cleaning, &dirty, &mut pace).await?;
         }
         cleaning = cleaning_after;
@@ -170,6 +172,7 @@ impl Store {
             done.bytes_before += group.iter().map(|segment| segment.length).sum::<u64>();
             done.bytes_after += bytes;
         }
+        self.beside(move || drop(cleaning)).await?;
         self.with_log(id, |log| {
             log.compacted_to = log.compacted_to.max(compacted_to);
             log.dirty = true;

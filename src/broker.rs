@@ -27,6 +27,10 @@ use tokio::{
 use crate::{
     config::{Settings, ShardSettings},
     control::{Applied, Control, ControlError, ControlReply, NodeSettings, ReplyTo, ShardLink},
+    coordinator::{
+        classic::GroupLimits,
+        service::{Coordinator, CoordinatorSettings},
+    },
     handlers::Handlers,
     io::{
         clock::Clock,
@@ -416,7 +420,9 @@ async fn serve_core(parts: CoreParts) -> Result<(), String> {
     shard.open_first_view().await?;
     let _ = parts.reports.send((index, Report::Serving));
 
-    server::serve(Handlers::new(shard.clone()), Listener::new(ring, parts.listener)).await;
+    let groups = Coordinator::new(shard.clone(), coordinator_settings());
+    spawn(Queue::Foreground, groups.clone().run());
+    server::serve(Handlers::new(shard.clone(), groups), Listener::new(ring, parts.listener)).await;
     let closed = async { store.close(true).await.map_err(|error| error.to_string()) };
     let given_up = async {
         cores::sleep(CLOSE_MAX).await;
@@ -426,6 +432,17 @@ async fn serve_core(parts: CoreParts) -> Result<(), String> {
         ))
     };
     closed.or(given_up).await
+}
+
+/// Kafka's defaults.
+fn coordinator_settings() -> CoordinatorSettings {
+    CoordinatorSettings {
+        limits: GroupLimits { initial_delay_ms: 3_000, members_max: 10_000 },
+        session_min_ms: 6_000,
+        session_max_ms: 1_800_000,
+        offsets_retention_ms: 7 * 24 * 3_600_000,
+        retention_check_ms: 600_000,
+    }
 }
 
 fn ring_options(own: &ShardSettings) -> RingOptions {

@@ -5,6 +5,7 @@
 //! (the core's state and its loop), [`produce`] and [`read`] (the two hot kinds of work), [`budget`].
 
 pub mod budget;
+pub mod guest;
 pub mod produce;
 pub mod read;
 pub mod router;
@@ -32,6 +33,7 @@ use crate::{
 };
 
 use budget::Budget;
+use guest::Guest;
 use produce::ProduceQueue;
 use router::{Letter, Router, Ticket};
 use work::{Answer, EpochQuestion, OffsetQuestion, WantedOffset, Work};
@@ -62,6 +64,7 @@ pub struct Shard {
     stopping: Rc<Stopping>,
     serving: Cell<bool>,
     started: Signal,
+    guest: std::cell::OnceCell<Rc<dyn Guest>>,
 }
 
 /// Told once that the core is to end.
@@ -138,6 +141,7 @@ impl Shard {
             stopping: Rc::default(),
             serving: Cell::new(false),
             started: Signal::default(),
+            guest: std::cell::OnceCell::new(),
         });
         for recovered in &parts.recovered {
             let (epoch, settings) = shard.leadership(recovered.partition).unwrap_or_default();
@@ -255,6 +259,7 @@ impl Shard {
             Work::EpochEnds(questions) => {
                 Answer::EpochEnds(questions.iter().map(|question| self.epoch_end(question)).collect())
             }
+            Work::Guest(parcel) => Answer::Guest(self.serve_guest(parcel).await),
         }
     }
 

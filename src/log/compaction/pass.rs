@@ -36,6 +36,9 @@ use crate::{
 /// Bytes read, and worked on, at once, unless one batch is larger.
 const PIECE_BYTES: u64 = 256 * 1024;
 
+/// How often a pass looks whether appends are still held up.
+const PRESSURE_LOOK_INTERVAL: Duration = Duration::from_millis(5);
+
 /// Why a pass ended early. The log is as sound as before.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Interrupted {
@@ -349,13 +352,20 @@ impl Store {
 
     /// Waits until `bytes` more may be read or written; an error if the pass is no longer wanted.
     async fn go_on(&self, id: LogId, pace: &mut Pace, bytes: usize) -> Result<(), Interrupted> {
-        self.wait_for_room().await;
+        while self.under_pressure() {
+            self.check_wanted(id)?;
+            self.clock.sleep(PRESSURE_LOOK_INTERVAL).await;
+        }
         let now_ms = self.clock.monotonic_ms() as f64;
         pace.due_ms = pace.due_ms.max(now_ms) + bytes as f64 * 1_000.0 / pace.bytes_per_second as f64;
         let wait_ms = pace.due_ms - now_ms;
         if wait_ms >= 1.0 {
             self.clock.sleep(Duration::from_micros((wait_ms * 1_000.0) as u64)).await;
         }
+        self.check_wanted(id)
+    }
+
+    fn check_wanted(&self, id: LogId) -> Result<(), Interrupted> {
         let is_wanted = self.with_log(id, |log| !log.doomed && log.settings.cleanup_policy.compact)?;
         if !is_wanted || self.state.closing.get() || self.is_over() {
             return Err(Interrupted::Unwanted);

@@ -43,7 +43,7 @@ pub(super) fn candidate(log: &Log, end: Offset, now_ms: i64) -> Option<Candidate
         is_dirty && settings.min_compaction_lag_ms > 0 && segment.max_timestamp > youngest
     };
     let end = log.sealed.iter().find(too_young).map_or(end, |segment| segment.base.min(end));
-    if start >= end {
+    if start >= end || log.undecided_below == Some(end) {
         return None;
     }
     let (mut clean_bytes, mut dirty_bytes) = (0, 0);
@@ -166,6 +166,14 @@ mod tests {
         assert_eq!(range(candidate(&log, Offset::new(99), 0)), Some((45, 50)));
         log.compacted_to = Offset::new(50);
         assert_eq!(ratio(&log), None);
+    }
+
+    #[test]
+    fn what_a_pass_found_undecided_waits_until_there_is_more() {
+        let mut log = log(|_| {});
+        log.undecided_below = Some(Offset::new(33));
+        assert_eq!(candidate(&log, Offset::new(33), 0), None);
+        assert_eq!(range(candidate(&log, Offset::new(34), 0)), Some((0, 34)));
     }
 
     #[test]

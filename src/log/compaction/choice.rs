@@ -15,6 +15,9 @@ use crate::{
     model::Offset,
 };
 
+/// Segments that become one at once: they are named in one frame.
+const GROUP_SEGMENTS_MAX: usize = 1_024;
+
 /// What could be compacted of one log.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Candidate {
@@ -80,7 +83,8 @@ pub(super) fn groups(segments: &[(Sealed, Offset)], bytes_max: u64) -> Vec<Vec<S
     for &(segment, end) in segments {
         let fits = groups.last().is_some_and(|group| {
             let span = end.get() - group[0].base.get();
-            bytes + segment.length <= bytes_max && span <= i64::from(i32::MAX)
+            let is_small = bytes + segment.length <= bytes_max && group.len() < GROUP_SEGMENTS_MAX;
+            is_small && span <= i64::from(i32::MAX)
         });
         match groups.last_mut().filter(|_| fits) {
             Some(group) => group.push(segment),

@@ -147,15 +147,16 @@ impl Store {
         let begin = async |rules: Rules| {
             self.beside(move || Cleaning::new(rules, KeyMap::new(bytes_max, keys, seed))).await
         };
-        let mut cleaning = begin(rules.clone()).await?;
 
         let dirty = self.segments_within(id, rules.dirty.start, rules.dirty.end)?;
-        let (mut cleaning_after, mut ended) = self.index(id, cleaning, &dirty, &mut pace).await?;
-        if ended == Some(Indexed::NeedsScan) {
-            cleaning = self.scan(id, begin(rules).await?, &dirty, &mut pace).await?;
-            (cleaning_after, ended) = self.index(id, cleaning, &dirty, &mut pace).await?;
-        }
-        cleaning = cleaning_after;
+        let indexed = self.index(id, begin(rules.clone()).await?, &dirty, &mut pace).await?;
+        let (mut cleaning, ended) = match indexed {
+            (_, Some(Indexed::NeedsScan)) => {
+                let scanned = self.scan(id, begin(rules).await?, &dirty, &mut pace).await?;
+                self.index(id, scanned, &dirty, &mut pace).await?
+            }
+            indexed => indexed,
+        };
         let compacted_to = cleaning.indexed(ended.is_some());
         let mut done = Done { compacted_to, keys: cleaning.keys(), ..Done::default() };
         if compacted_to <= candidate.dirty.start {
@@ -170,10 +171,10 @@ impl Store {
         for group in choice::groups(&segments, bytes_max) {
             let rewritten = self.rewrite(id, partition, cleaning, &group, &mut pace).await;
             let _ = self.with_log(id, |log| log.being_written = None);
-            let (cleaning_after, bytes) = rewritten?;
-            cleaning = cleaning_after;
+            let bytes_after;
+            (cleaning, bytes_after) = rewritten?;
             done.bytes_before += group.iter().map(|segment| segment.length).sum::<u64>();
-            done.bytes_after += bytes;
+            done.bytes_after += bytes_after;
         }
         self.beside(move || drop(cleaning)).await?;
         self.with_log(id, |log| {

@@ -161,6 +161,8 @@ pub(super) struct Log {
     pub(super) compacting: bool,
     /// The segment that compaction is writing: base offset and version.
     pub(super) being_written: Option<(Offset, u32)>,
+    /// A pass over all below has found nothing decided: not worth another one.
+    pub(super) undecided_below: Option<Offset>,
     /// Compaction has met something that it cannot read.
     pub(super) uncleanable: bool,
     /// How many are removing files that nobody knows.
@@ -199,6 +201,7 @@ impl Log {
             compacted_to: start,
             compacting: false,
             being_written: None,
+            undecided_below: None,
             uncleanable: false,
             sweeping: 0,
             doomed: false,

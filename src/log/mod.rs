@@ -223,6 +223,7 @@ struct State {
     /// Something was appended or created since the last checkpoint.
     dirty: Cell<bool>,
     checkpoint_sequence: Cell<u64>,
+    checkpoints_written: Cell<checkpointing::Written>,
     /// Replay position of the newest durable checkpoint.
     replay_sequence: Cell<u64>,
 }
@@ -241,8 +242,15 @@ struct Signals {
 }
 
 impl Store {
-    /// Sets who hears of progress. Once, before the tasks run.
+    /// Sets who hears of progress. Once, before the tasks run. What recovery brought for it is forgotten:
+    /// its snapshots take the place.
     pub fn set_observer(&self, observer: Rc<dyn Observer>) {
+        let logs = &mut *self.logs.borrow_mut();
+        for id in logs.by_id.ids() {
+            if let Some(log) = logs.by_id.get_mut(id) {
+                log.recovered = recovery::Recovered::default();
+            }
+        }
         *self.observer.borrow_mut() = Some(observer);
     }
 

@@ -193,9 +193,38 @@ impl Loaded {
     }
 }
 
-/// Name of the file for a whole checkpoint, or for changes, of which `count` were made before.
-pub(super) fn file_name(whole: bool, count: u64) -> &'static str {
-    FILES[usize::from(!whole) * 2 + (count % 2) as usize]
+/// Which files a shard has written in this generation, and so which one is next.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Files {
+    whole: usize,
+    changes: usize,
+    /// Sequences of the last two whole ones, the older one first; 0: none.
+    last_whole: [u64; 2],
+}
+
+impl Files {
+    /// What changes have to go back to; 0 before there are two whole checkpoints.
+    pub(super) fn since(&self) -> u64 {
+        self.last_whole[0]
+    }
+
+    /// Name of the file for a checkpoint. It holds the older one of its kind, or nothing.
+    pub(super) fn name_for(&self, checkpoint: &Checkpoint) -> &'static str {
+        match checkpoint.since {
+            0 => FILES[self.whole % 2],
+            _ => FILES[2 + self.changes % 2],
+        }
+    }
+
+    /// The checkpoint is durable.
+    pub(super) fn written(&mut self, checkpoint: &Checkpoint) {
+        if checkpoint.since == 0 {
+            self.whole += 1;
+            self.last_whole = [self.last_whole[1], checkpoint.sequence];
+        } else {
+            self.changes += 1;
+        }
+    }
 }
 
 /// The newest sound checkpoint of a shard's directory.
@@ -378,5 +407,80 @@ impl<'a> Reader<'a> {
 
     fn bytes(&mut self) -> Option<Vec<u8>> {
         self.slice().map(<[u8]>::to_vec)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn head(sequence: u64, since: u64) -> Checkpoint {
+        let replay_from = ReplayFrom { slot: Some(1), position: 4096, sequence: 10 * sequence };
+        Checkpoint { sequence, since, journal_id: 7, clean: false, replay_from }
+    }
+
+    fn partition(index: i32) -> TopicPartition {
+        TopicPartition { topic: TopicId::from_bytes([3; 16]), partition: PartitionIndex::new(index) }
+    }
+
+    /// A file in which the entry of each of these logs says which checkpoint pictured it.
+    fn file(head: Checkpoint, logs: impl IntoIterator<Item = (i32, u64)>) -> Vec<u8> {
+        let mut encoder = Encoder::new(&head);
+        for (index, pictured) in logs {
+            let mut entry = Writer(Vec::new());
+            entry.partition(partition(index));
+            encoder.add(pictured, &entry.0);
+        }
+        encoder.finish()
+    }
+
+    #[test]
+    fn a_file_is_read_as_it_was_written_and_never_with_a_byte_changed() {
+        let bytes = file(head(5, 2), [(1, 9), (4, 8)]);
+        let read = File::parse(bytes.clone()).expect("it was written so");
+        assert_eq!(read.head, head(5, 2));
+        let entries = read.entries().expect("they were written so");
+        assert_eq!(entries.iter().map(|entry| entry.captured).collect::<Vec<_>>(), [9, 8]);
+        assert_eq!(entries[1].partition, partition(4));
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1;
+            assert!(File::parse(damaged).is_none(), "byte {at}");
+        }
+    }
+
+    proptest! {
+        /// Whatever is written whole and what as changes: without any one file, the rest make up the newest
+        /// checkpoint or the last but one, with every log as that one pictured it.
+        #[test]
+        fn any_one_file_may_be_lost(steps in prop::collection::vec((any::<bool>(), prop::collection::vec(0..6, 0..4)), 1..40)) {
+            let (mut files, mut disk) = (Files::default(), BTreeMap::new());
+            let mut pictured: BTreeMap<i32, u64> = (0..6).map(|log| (log, 1)).collect();
+            let mut former = pictured.clone();
+            for (sequence, (whole, changed)) in (1..).zip(steps) {
+                former.clone_from(&pictured);
+                pictured.extend(changed.into_iter().map(|log| (log, sequence)));
+                let since = if whole { 0 } else { files.since() };
+                let entries = pictured.iter().map(|(&log, &at)| (log, at)).filter(|&(_, at)| at > since);
+                disk.insert(files.name_for(&head(sequence, since)), file(head(sequence, since), entries));
+                files.written(&head(sequence, since));
+                for lost in FILES {
+                    let kept = disk.iter().filter(|(name, _)| sequence == 1 || **name != lost);
+                    let newest = Loaded::newest(kept.filter_map(|(_, bytes)| File::parse(bytes.clone())).collect());
+                    let newest = newest.expect("something is left");
+                    let used = newest.checkpoint.sequence;
+                    prop_assert!(used + 1 >= sequence, "without {lost}: {used} of {sequence}");
+                    let expected = if used == sequence { &pictured } else { &former };
+                    let entries = newest.entries().expect("sound");
+                    let found: BTreeMap<_, _> =
+                        entries.iter().map(|one| (one.partition.partition.get(), one.captured)).collect();
+                    prop_assert_eq!((&found, entries.len()), (expected, expected.len()));
+                }
+            }
+        }
     }
 }

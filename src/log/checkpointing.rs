@@ -25,15 +25,6 @@ const RESTS_AFTER_MS: i64 = 5_000;
 /// Logs that are looked at before others have their turn.
 const LOGS_PER_TURN_MAX: usize = 256;
 
-/// The files written in this generation.
-#[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Written {
-    whole: u64,
-    changes: u64,
-    /// Sequences of the last two whole ones, the older one first; 0: none.
-    last_whole: [u64; 2],
-}
-
 /// A log whose segment must reach this state before the checkpoint that pictures it is written.
 pub(super) struct Pictured {
     pub(super) id: LogId,
@@ -124,16 +115,10 @@ impl Store {
         if self.is_over() {
             return Ok(());
         }
-        let written = &self.state.checkpoints_written;
-        let (whole, mut counts) = (checkpoint.since == 0, written.get());
-        let count = if whole { &mut counts.whole } else { &mut counts.changes };
-        let path = self.directory().join(checkpoint::file_name(whole, *count));
-        self.disk.write_small(&path, bytes).await?;
-        *count += 1;
-        if whole {
-            counts.last_whole = [counts.last_whole[1], checkpoint.sequence];
-        }
-        written.set(counts);
+        let mut files = self.state.checkpoint_files.get();
+        self.disk.write_small(&self.directory().join(files.name_for(&checkpoint)), bytes).await?;
+        files.written(&checkpoint);
+        self.state.checkpoint_files.set(files);
         self.state.checkpoint_sequence.set(checkpoint.sequence);
         let older = self.state.replay_sequence.replace(checkpoint.replay_from.sequence);
         self.journal.borrow_mut().release_before(older);
@@ -149,14 +134,15 @@ impl Store {
     /// The older of the last two whole checkpoints, if few logs have changed since; 0 if the next one is
     /// better written whole.
     async fn changes_since(&self) -> u64 {
-        let [older, _] = self.state.checkpoints_written.get().last_whole;
+        let older = self.state.checkpoint_files.get().since();
         if older == 0 {
             return 0;
         }
         let ids = self.logs.borrow().by_id.ids();
         let mut changed = 0;
         for some in ids.chunks(LOGS_PER_TURN_MAX) {
-            let has_changed = |&id: &LogId| self.with_log(id, |log| log.changed_since(older)) .unwrap_or(false);
+            let has_changed =
+                |&id: &LogId| self.with_log(id, |log| log.changed_since(older)).unwrap_or(false);
             changed += some.iter().copied().filter(has_changed).count();
             future::yield_now().await;
         }

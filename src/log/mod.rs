@@ -53,7 +53,7 @@ mod time;
 
 use std::{
     cell::{Cell, RefCell},
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     io,
     path::{Path, PathBuf},
     rc::Rc,
@@ -247,6 +247,7 @@ struct State {
     /// Something was appended or created since the last checkpoint.
     dirty: Cell<bool>,
     checkpoint_sequence: Cell<u64>,
+    checkpoint_files: Cell<checkpoint::Files>,
     /// Replay position of the newest durable checkpoint.
     replay_sequence: Cell<u64>,
 }
@@ -267,8 +268,15 @@ struct Signals {
 }
 
 impl Store {
-    /// Sets who hears of progress. Once, before the tasks run.
+    /// Sets who hears of progress. Once, before the tasks run. What recovery brought for it is forgotten:
+    /// its snapshots take the place.
     pub fn set_observer(&self, observer: Rc<dyn Observer>) {
+        let logs = &mut *self.logs.borrow_mut();
+        for id in logs.by_id.ids() {
+            if let Some(log) = logs.by_id.get_mut(id) {
+                log.recovered = recovery::Recovered::default();
+            }
+        }
         *self.observer.borrow_mut() = Some(observer);
     }
 
@@ -507,33 +515,62 @@ impl Store {
         self.read_in_memory(id, wanted).ok()?
     }
 
-    /// Makes an empty log with a durable directory. Files of an earlier life that recovery knew nothing
-    /// of are moved to `orphaned/`.
+    /// Makes one empty log, as [`Store::create_logs`] does.
     ///
     /// # Errors
-    /// The directory could not be made, or the store takes nothing.
+    /// As there.
     pub async fn create_log(
         &self,
         partition: TopicPartition,
         settings: Arc<TopicSettings>,
     ) -> Result<LogId, LogError> {
+        let made = self.create_logs(vec![(partition, settings)]).await?;
+        made.first().copied().ok_or(LogError::UnknownLog)
+    }
+
+    /// Makes empty logs with durable directories, in their order. Files of an earlier life that recovery knew
+    /// nothing of are moved to `orphaned/`. The names of one topic that stand together share a sync.
+    ///
+    /// # Errors
+    /// A directory could not be made, or the store takes nothing: there is no log then, only directories.
+    pub async fn create_logs(
+        &self,
+        new: Vec<(TopicPartition, Arc<TopicSettings>)>,
+    ) -> Result<Vec<LogId>, LogError> {
         self.check_usable()?;
-        let directory = partition_directory(&self.options.data, partition);
-        let failed = |source| LogError::Io { path: directory.clone(), source };
-        let left = match self.disk.list(&directory).await {
-            Ok(names) => !names.is_empty(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-            Err(error) => return Err(failed(error)),
-        };
-        if left {
-            let moved = generation::set_aside(&*self.disk, &self.options.data, &directory).await;
-            moved.map_err(|error| failed(io::Error::other(error)))?;
+        for of_topic in new.chunk_by(|(one, _), (next, _)| one.topic == next.topic) {
+            self.create_partition_directories(of_topic.iter().map(|(partition, _)| *partition)).await?;
         }
-        self.disk.create_directories(&directory).await.map_err(failed)?;
-        let id = self.logs.borrow_mut().by_id.insert(Log::new(partition, settings, Offset::ZERO));
+        let logs = &mut *self.logs.borrow_mut();
+        let insert = |(partition, settings)| logs.by_id.insert(Log::new(partition, settings, Offset::ZERO));
+        let ids = new.into_iter().map(insert).collect();
         self.state.dirty.set(true);
         self.signals.checkpoint.notify();
-        Ok(id)
+        Ok(ids)
+    }
+
+    /// Makes the directories of partitions of one topic.
+    async fn create_partition_directories(
+        &self,
+        partitions: impl Iterator<Item = TopicPartition>,
+    ) -> Result<(), LogError> {
+        let directories: Vec<_> =
+            partitions.map(|one| partition_directory(&self.options.data, one)).collect();
+        let topic = directories.first().and_then(|directory| directory.parent()).map(Path::to_owned);
+        let Some(topic) = topic else { return Ok(()) };
+        let failed = |source| LogError::Io { path: topic.clone(), source };
+        let there = match self.disk.list(&topic).await {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => HashSet::new(),
+            names => names.map_err(failed)?.into_iter().collect(),
+        };
+        for directory in directories.iter().filter(|path| there.contains(&files::file_name(path))) {
+            if !self.disk.list(directory).await.map_err(failed)?.is_empty() {
+                let moved = generation::set_aside(&*self.disk, &self.options.data, directory).await;
+                moved.map_err(|error| failed(io::Error::other(error)))?;
+            }
+        }
+        let names = directories.iter().map(|path| files::file_name(path)).collect();
+        self.disk.create_children(&topic, names).await.map_err(failed)
     }
 
     /// Forgets a log and removes its files. The caller has already made durable that it is gone.

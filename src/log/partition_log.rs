@@ -141,8 +141,8 @@ pub(super) struct Log {
     pub(super) quarantined: Option<Range<Offset>>,
     /// Changed since the last checkpoint's picture of it.
     pub(super) dirty: bool,
-    /// Its entry in the last checkpoint's picture.
-    pub(super) entry: std::rc::Rc<[u8]>,
+    /// The checkpoint that pictured its last change before that.
+    pub(super) pictured: u64,
     /// What recovery brought for the caller, until its first snapshot.
     pub(super) recovered: Recovered,
     /// Waits in the queue of settling.
@@ -191,7 +191,7 @@ impl Log {
             epochs: LeaderEpochs::default(),
             quarantined: None,
             dirty: true,
-            entry: std::rc::Rc::default(),
+            pictured: 0,
             recovered: Recovered::default(),
             settle_queued: false,
             settling: false,
@@ -209,6 +209,12 @@ impl Log {
             hints: [None; HINTS_MAX],
             next_hint: 0,
         }
+    }
+
+    /// Whether a checkpoint after the one of that sequence has pictured, or is to picture, a change; every
+    /// log has changed since 0.
+    pub(super) fn changed_since(&self, sequence: u64) -> bool {
+        self.dirty || sequence == 0 || self.pictured > sequence
     }
 
     pub(super) fn active(&self) -> &Live {
@@ -432,6 +438,6 @@ impl Log {
     /// Bytes of memory that grow with use: chunks and the index of live segments.
     pub(super) fn memory_bytes(&self) -> usize {
         let entries: usize = self.live.iter().map(|live| live.index.capacity()).sum();
-        self.tail.memory_bytes() + entries * size_of::<Entry>() + self.entry.len()
+        self.tail.memory_bytes() + entries * size_of::<Entry>()
     }
 }

@@ -274,7 +274,9 @@ impl Store {
                         log.sealed.push(Sealed { base, length, max_timestamp, version: 0 });
                     }
                     // The log start may have passed it meanwhile.
-                    log.forget_below_start()
+                    let gone = log.forget_below_start();
+                    log.dirty |= !gone.is_empty();
+                    gone
                 });
                 self.condemn(id, partition, gone.unwrap_or_default());
                 self.signals.settled.notify();

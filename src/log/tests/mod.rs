@@ -1,6 +1,7 @@
 //! A broker's worth of stores on a simulated disk, and what they were told to keep.
 
 mod behaviour;
+mod checkpoints;
 mod compaction;
 mod crash;
 mod damage;

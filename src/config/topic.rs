@@ -98,7 +98,7 @@ pub const TABLE: &[TopicKey] = keys! {
         "Codec of stored batches; producer keeps the one they were sent with.", Text(|t, text| t.compression_type = codec(text));
     "compression.zstd.level", Int, "3", Bounds::Between(-131_072, 22), Some("compression.zstd.level"), false,
         "Level of zstd when compression.type is zstd.", Number(|t, n| t.zstd_level = n as i32);
-    "delete.retention.ms", Long, "86400000", Bounds::AtLeast(0), Some("log.cleaner.delete.retention.ms"), false,
+    "delete.retention.ms", Long, "86400000", Bounds::AtLeast(0), Some("log.cleaner.delete.retention.ms"), true,
         "How long a compacted topic keeps tombstones, in milliseconds.", Number(|t, n| t.delete_retention_ms = n);
     "file.delete.delay.ms", Long, "60000", Bounds::AtLeast(0), Some("log.segment.delete.delay.ms"), false,
         "How long a file that is no longer needed stays on disk, in milliseconds.";
@@ -116,7 +116,7 @@ pub const TABLE: &[TopicKey] = keys! {
         "Bytes kept locally under tiered storage; -2 takes retention.bytes.";
     "local.retention.ms", Long, "-2", Bounds::AtLeast(-2), Some("log.local.retention.ms"), false,
         "Milliseconds kept locally under tiered storage; -2 takes retention.ms.";
-    "max.compaction.lag.ms", Long, LONG_MAX, Bounds::AtLeast(1), Some("log.cleaner.max.compaction.lag.ms"), false,
+    "max.compaction.lag.ms", Long, LONG_MAX, Bounds::AtLeast(1), Some("log.cleaner.max.compaction.lag.ms"), true,
         "Longest time a record may escape compaction, in milliseconds.", Number(|t, n| t.max_compaction_lag_ms = n);
     "max.message.bytes", Int, "1048588", Bounds::AtLeast(0), Some("message.max.bytes"), true,
         "Largest record batch in bytes, as compressed, header included.", Number(|t, n| t.max_message_bytes = n as usize);
@@ -126,9 +126,9 @@ pub const TABLE: &[TopicKey] = keys! {
         "How far behind the broker's clock a record's CreateTime may be, in milliseconds.", Number(|t, n| t.timestamp_before_max_ms = n);
     "message.timestamp.type", String, "CreateTime", Bounds::OneOf(CLOCKS), Some("log.message.timestamp.type"), true,
         "Whose clock a record's timestamp is of: the producer's or the broker's at append.", Text(|t, text| t.timestamp_type = clock(text));
-    "min.cleanable.dirty.ratio", Double, "0.5", Bounds::DoubleBetween(0.0, 1.0), Some("log.cleaner.min.cleanable.ratio"), false,
+    "min.cleanable.dirty.ratio", Double, "0.5", Bounds::DoubleBetween(0.0, 1.0), Some("log.cleaner.min.cleanable.ratio"), true,
         "Share of a log that must be dirty before it is compacted.", Ratio(|t, ratio| t.min_cleanable_dirty_ratio = ratio);
-    "min.compaction.lag.ms", Long, "0", Bounds::AtLeast(0), Some("log.cleaner.min.compaction.lag.ms"), false,
+    "min.compaction.lag.ms", Long, "0", Bounds::AtLeast(0), Some("log.cleaner.min.compaction.lag.ms"), true,
         "Shortest time a record stays uncompacted, in milliseconds.", Number(|t, n| t.min_compaction_lag_ms = n);
     "min.insync.replicas", Int, "1", Bounds::AtLeast(1), Some("min.insync.replicas"), false,
         "In-sync replicas that acks=all needs.";

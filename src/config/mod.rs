@@ -4,11 +4,12 @@
 //! machine has (that is passed in). Read it in this order: [`table`] (one row per setting), [`value`]
 //! (quantities with units, endpoints, cores), `file` (TOML to assignments), `load` (assignments over
 //! defaults, then what must fit together), `broker` (settings as Kafka's tools
-//! read them), [`topic`] (the topic-level keys), `error`.
+//! read them), [`topic`] (the topic-level keys), `kind` (types and bounds of these), `error`.
 
 mod broker;
 mod error;
 mod file;
+mod kind;
 mod load;
 pub mod table;
 pub mod topic;
@@ -68,6 +69,7 @@ pub struct Settings {
     pub cleaner_backoff_ms: u64,
     /// Settings of a topic without overrides.
     pub topic_defaults: TopicSettings,
+    pub(crate) topic_texts: topic::TopicDefaults,
     /// One for each of `cores`, in the same order.
     pub shards: Vec<ShardSettings>,
     pub(crate) effective: Vec<Effective>,

@@ -135,7 +135,9 @@ impl Store {
             }
             entries.push(log.entry.clone());
         }
-        let journal = self.journal.borrow();
+        let mut journal = self.journal.borrow_mut();
+        // Batches that are pictured and those that are not never share an extent.
+        journal.close_group();
         (pictured, entries, journal.replay_from(), journal.next_sequence)
     }
 

@@ -98,6 +98,7 @@ pub(super) fn small(options: &mut StoreOptions) {
     options.journal_file_bytes = 64 * 1024;
     options.journal_files_max = 3;
     options.group_bytes_max = 16 * 1024;
+    options.extent_bytes_min = 6_000;
     options.flush_interval = Duration::from_millis(3);
     options.checkpoint_interval = Duration::from_millis(20);
     options.unsettled_bytes_max = 100_000;

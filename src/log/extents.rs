@@ -139,7 +139,8 @@ impl Store {
             live.allocated = live.allocated.max(settled);
             log.settle_all = true;
         });
-        let failed = |(what, error): (String, io::Error)| io::Error::new(error.kind(), format!("{what}: {error}"));
+        let failed =
+            |(what, error): (String, io::Error)| io::Error::new(error.kind(), format!("{what}: {error}"));
         self.settle_log(id).await.map_err(failed)?;
         let now_ms = self.clock.wall_ms();
         let mut logs = self.logs.borrow_mut();

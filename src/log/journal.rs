@@ -290,7 +290,8 @@ impl Journal {
 
     /// Whether the gathering group holds an extent that a batch of this log, with these ends, joins.
     pub(super) fn extends(&self, log: LogId, place: Place) -> bool {
-        let is_next = |e: &OpenExtent| e.log == log && e.place.segment == place.segment && e.end == place.position;
+        let is_next =
+            |e: &OpenExtent| e.log == log && e.place.segment == place.segment && e.end == place.position;
         self.gathering.as_ref().is_some_and(|group| group.extents.iter().any(is_next))
     }
 
@@ -306,8 +307,7 @@ impl Journal {
     ) {
         let joins = self.extends(log, place);
         let is_late = |group: &Group| group.extents.iter().any(|extent| extent.log == log);
-        if !joins
-            && self.gathering.as_ref().is_some_and(|g| g.free() < EXTENT_FRAME_BYTES_MAX || is_late(g))
+        if !joins && self.gathering.as_ref().is_some_and(|g| g.free() < EXTENT_FRAME_BYTES_MAX || is_late(g))
         {
             self.close_group();
         }
@@ -317,7 +317,8 @@ impl Journal {
             let (end, partial) = (place.position, Vec::new());
             group.extents.push(OpenExtent { log, frame, place, end, crc, partial });
         }
-        let extent = group.extents.iter_mut().find(|extent| extent.log == log).expect("pushed if it was not there");
+        let extent =
+            group.extents.iter_mut().find(|extent| extent.log == log).expect("pushed if it was not there");
         extent.add(batch);
         extent.frame.next_offset = frame.next_offset;
         let bytes = (batch[0].len() + batch[1].len()) as u64;

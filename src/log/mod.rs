@@ -652,9 +652,19 @@ impl Store {
 
     fn wake_all(&self) {
         let s = &self.signals;
-        [&s.commit, &s.flush, &s.settle, &s.extent, &s.settled, &s.checkpoint, &s.journal_room, &s.room, &s.progress]
-            .into_iter()
-            .for_each(Notify::notify);
+        [
+            &s.commit,
+            &s.flush,
+            &s.settle,
+            &s.extent,
+            &s.settled,
+            &s.checkpoint,
+            &s.journal_room,
+            &s.room,
+            &s.progress,
+        ]
+        .into_iter()
+        .for_each(Notify::notify);
     }
 
     fn segment_path(&self, partition: TopicPartition, segment: Offset) -> PathBuf {

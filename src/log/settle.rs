@@ -38,12 +38,26 @@ const WRITE_BYTES_MAX: u64 = 2 << 20;
 
 /// The next thing to do for one log.
 enum Step {
-    Create { segment: Offset },
-    Allocate { segment: Offset, end: u64 },
-    Write { segment: Offset, position: u64, pieces: Vec<AlignedSlice> },
+    Create {
+        segment: Offset,
+    },
+    Allocate {
+        segment: Offset,
+        end: u64,
+    },
+    Write {
+        segment: Offset,
+        position: u64,
+        pieces: Vec<AlignedSlice>,
+    },
     /// The space for it is being made.
-    Wait { segment: Offset },
-    Seal { segment: Offset, length: u64 },
+    Wait {
+        segment: Offset,
+    },
+    Seal {
+        segment: Offset,
+        length: u64,
+    },
 }
 
 impl Logs {
@@ -217,7 +231,8 @@ impl Log {
             return false;
         }
         let left = live.allocated.saturating_sub(live.end);
-        !live.created || (left < rate.min(ALLOCATE_BYTES_MAX) / 2 && self.space_ahead(live.end) > live.allocated)
+        !live.created
+            || (left < rate.min(ALLOCATE_BYTES_MAX) / 2 && self.space_ahead(live.end) > live.allocated)
     }
 }
 
@@ -296,7 +311,13 @@ impl Store {
         self.allocate(id, partition, segment, end).await
     }
 
-    async fn allocate(&self, id: LogId, partition: TopicPartition, segment: Offset, end: u64) -> io::Result<()> {
+    async fn allocate(
+        &self,
+        id: LogId,
+        partition: TopicPartition,
+        segment: Offset,
+        end: u64,
+    ) -> io::Result<()> {
         let file = self.segment_file(id, partition, segment, Open::Existing).await?;
         file.allocate(end).await?;
         let _ = self.with_log(id, |log| {

@@ -3,6 +3,7 @@
 mod behaviour;
 mod crash;
 mod damage;
+mod extents;
 mod log_start;
 
 use std::{cell::RefCell, collections::BTreeMap, ops::Range, path::Path, rc::Rc, sync::Arc, time::Duration};
@@ -16,7 +17,7 @@ use crate::{
     },
     log::{
         AppendInfo, Generation, LogError, LogId, Observer, OpenError, RecoveredLog, Store, StoreOptions,
-        current_generation, publish_generation,
+        Written, current_generation, publish_generation,
     },
     model::{LeaderEpoch, Offset, PartitionIndex, TopicId, TopicPartition, TopicSettings},
 };
@@ -25,6 +26,19 @@ pub(super) const DATA: &str = "/data";
 
 pub(super) fn settings() -> Arc<TopicSettings> {
     with_segments(40_000, i64::MAX)
+}
+
+/// Partitions from here on have segments that hold several extents.
+pub(super) const BULK: i32 = 100;
+/// Partitions from here on have segments that hold many.
+pub(super) const LONG: i32 = 200;
+
+pub(super) fn settings_of(index: i32) -> Arc<TopicSettings> {
+    match index {
+        LONG.. => with_segments(32 << 20, i64::MAX),
+        BULK.. => with_segments(300_000, i64::MAX),
+        _ => settings(),
+    }
 }
 
 pub(super) fn with_segments(segment_bytes: u64, segment_ms: i64) -> Arc<TopicSettings> {
@@ -68,6 +82,7 @@ pub(super) type Ledger = Rc<RefCell<BTreeMap<i32, Kept>>>;
 struct Listener {
     ledger: Ledger,
     names: RefCell<BTreeMap<LogId, i32>>,
+    written: Rc<RefCell<[u64; 4]>>,
 }
 
 impl Observer for Listener {
@@ -84,6 +99,10 @@ impl Observer for Listener {
         self.ledger.borrow().get(&index).map_or(0, |kept| kept.end).to_le_bytes().to_vec()
     }
 
+    fn wrote(&self, what: Written, bytes: u64) {
+        self.written.borrow_mut()[what as usize] += bytes;
+    }
+
     fn failed(&self, _: Option<LogId>, _: &str) {}
 }
 
@@ -92,6 +111,8 @@ pub(super) struct Broker {
     pub(super) stores: Vec<Rc<Store>>,
     pub(super) logs: BTreeMap<i32, (usize, LogId)>,
     pub(super) ledger: Ledger,
+    /// Bytes by class of [`Written`].
+    pub(super) written: Rc<RefCell<[u64; 4]>>,
 }
 
 pub(super) fn small(options: &mut StoreOptions) {
@@ -122,7 +143,7 @@ pub(super) async fn open(
         let mut options = StoreOptions::new(data.to_path_buf(), shard, generation, journal_id);
         tune(&mut options);
         let mine = partitions.clone().filter(|index| *index as u32 % shards == shard);
-        let owned = mine.map(|index| (partition(index), settings())).collect();
+        let owned = mine.map(|index| (partition(index), settings_of(index))).collect();
         let (disk, clock) = (Rc::new(disk.clone()), Rc::new(disk.clone()));
         stores.push(Store::open(disk, clock, options, former, owned).await?);
     }
@@ -156,6 +177,7 @@ impl Broker {
         let (_, opened) = open(disk, shards, partitions.clone(), tune).await?;
         let mut logs = BTreeMap::new();
         let mut stores = Vec::new();
+        let written: Rc<RefCell<[u64; 4]>> = Rc::default();
         for (at, (store, recovered)) in opened.into_iter().enumerate() {
             let mut names = BTreeMap::new();
             for found in &recovered {
@@ -168,7 +190,8 @@ impl Broker {
                 let kept = ledger.entry(index).or_default();
                 kept.truncate(found.log_end_offset.get());
             }
-            let listener = Rc::new(Listener { ledger: ledger.clone(), names: RefCell::new(names) });
+            let (names, written) = (RefCell::new(names), written.clone());
+            let listener = Rc::new(Listener { ledger: ledger.clone(), names, written });
             store.set_observer(listener.clone());
             sim.spawn(store.clone().run_commits());
             sim.spawn(store.clone().run_flushes());
@@ -178,14 +201,14 @@ impl Broker {
                 if logs.contains_key(&index) {
                     continue;
                 }
-                let Ok(log) = store.create_log(partition(index), settings()).await else { continue };
+                let Ok(log) = store.create_log(partition(index), settings_of(index)).await else { continue };
                 listener.names.borrow_mut().insert(log, index);
                 logs.insert(index, (at, log));
                 ledger.borrow_mut().entry(index).or_default().truncate(0);
             }
             stores.push(store);
         }
-        Ok(Self { stores, logs, ledger: ledger.clone() })
+        Ok(Self { stores, logs, ledger: ledger.clone(), written })
     }
 
     pub(super) fn log(&self, index: i32) -> (&Rc<Store>, LogId) {

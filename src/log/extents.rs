@@ -103,7 +103,7 @@ impl Store {
         extent: &Extent,
         partial: &[u8],
     ) -> io::Result<Option<Batches>> {
-        let path = self.segment_path(frame.partition, extent.segment);
+        let path = self.segment_path(frame.partition, extent.segment, 0);
         let file = self.disk.open(&path, Open::Existing).await;
         if is_absent(&file) {
             return Ok(None);

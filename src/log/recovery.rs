@@ -46,6 +46,7 @@ use crate::{
     log::{
         Generation, LogId, Logs, OpenError, Signals, State, Store, StoreOptions, checkpoint,
         checkpointing::Pictured,
+        compaction::replace::Replacement,
         format::{
             BATCH_HEADER_BYTES, BatchHead, Frame, FrameKind, journal_name, shard_directory, slot_in_name,
         },
@@ -120,7 +121,9 @@ impl Store {
             damaged_journals: RefCell::new(Vec::new()),
             options,
         });
+        store.state.recovering.set(true);
         let recovered = store.recover(former, owned.into_iter().collect()).await?;
+        store.state.recovering.set(false);
         Ok((store, recovered))
     }
 
@@ -141,7 +144,6 @@ impl Store {
             self.recover_shard(former.number, shard, &owned, &mut ids).await?;
         }
         self.settle_replayed().await.map_err(|error| OpenError::io(&self.options.data, error))?;
-        self.state.recovered.set(true);
         self.state.replay_sequence.set(self.journal.borrow().written_end);
         let made = self.make_checkpoint(false, false).await;
         made.map_err(|error| OpenError::io(&directory, error))?;
@@ -224,7 +226,15 @@ impl Store {
                                 self.lost(&frame, owned, ids);
                             }
                         }
-                        Some(FrameKind::Replaced) | None => {
+                        Some(FrameKind::Replaced) => {
+                            // What it replaces may be among what was replayed a moment ago.
+                            self.settle_replayed().await.map_err(failed)?;
+                            if self.replay_replaced(&frame, replay.payload(), ids).is_none() {
+                                let why = "its journal says of segments what cannot be read";
+                                return Err(OpenError::damaged(&directory, why));
+                            }
+                        }
+                        None => {
                             let why = "its journal has frames of a newer version";
                             return Err(OpenError::damaged(&directory, why));
                         }
@@ -324,6 +334,25 @@ impl Store {
         });
         // A crash before the generation is published lets the next start begin with the same checkpoint.
         self.condemn(id, frame.partition, gone.unwrap_or_default());
+    }
+
+    /// Segments were replaced by a rewritten one. `None`: the frame's payload is none.
+    fn replay_replaced(
+        &self,
+        frame: &Frame,
+        payload: &[u8],
+        ids: &HashMap<TopicPartition, LogId>,
+    ) -> Option<()> {
+        let replacement = Replacement::parse(payload)?;
+        let Some(&id) = ids.get(&frame.partition) else { return Some(()) };
+        let gone = self.logs.borrow_mut().replace(id, &replacement);
+        if gone.is_none() {
+            // The old files are all there: they go only once no checkpoint knows them.
+            tracing::warn!(partition = %frame.partition, base = %frame.base_offset,
+                "segments are not those that were compacted; the uncompacted ones stay");
+        }
+        self.condemn(id, frame.partition, gone.unwrap_or_default());
+        Some(())
     }
 
     /// A batch that was durable cannot be read.

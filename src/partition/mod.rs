@@ -8,14 +8,14 @@ pub mod offsets;
 pub mod producer_state;
 pub mod waiters;
 
-use std::{cell::RefCell, rc::Rc, sync::Arc};
+use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 
 use crate::{
     io::signal::Signal,
     log::{AppendInfo, LogError, LogId, RecoveredLog, Store},
-    model::{LeaderEpoch, Offset, TopicPartition, TopicSettings},
+    model::{LeaderEpoch, Offset, ProducerId, TopicPartition, TopicSettings},
     record::{self, RecordBatch, Sound, StoredHeader},
 };
 
@@ -331,6 +331,12 @@ impl Partition {
     #[must_use]
     pub fn snapshot(&self) -> Vec<u8> {
         self.state.borrow().producers.to_bytes()
+    }
+
+    /// The last offset of each producer's last batch.
+    #[must_use]
+    pub fn last_offsets(&self) -> HashMap<ProducerId, Offset> {
+        self.state.borrow().producers.last_offsets().collect()
     }
 
     /// The offsets as they stand.

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::guest::Parcel;
+
 use crate::{
     model::{LeaderEpoch, Offset, TopicPartition},
     partition::{Acks, AppendError, Appended, FoundOffset, ReadError, ReadOutcome},
@@ -21,6 +23,8 @@ pub enum Work {
     ListOffsets(Vec<OffsetQuestion>),
     /// Find where these leader epochs ended.
     EpochEnds(Vec<EpochQuestion>),
+    /// For the core's guest.
+    Guest(Parcel),
 }
 
 /// The result, one item per item of the work, in its order.
@@ -33,6 +37,8 @@ pub enum Answer {
     ListOffsets(Vec<Result<Option<FoundOffset>, ReadError>>),
     /// Of [`Work::EpochEnds`].
     EpochEnds(Vec<Result<Option<(LeaderEpoch, Offset)>, ReadError>>),
+    /// Of [`Work::Guest`].
+    Guest(Parcel),
 }
 
 /// Batches of one request.

@@ -71,7 +71,7 @@ fn with_extents(seed: u64) -> (SimDisk, Ledger) {
 }
 
 fn segment_path(base: Offset) -> PathBuf {
-    partition_directory(Path::new(DATA), super::partition(BULK)).join(segment_name(base))
+    partition_directory(Path::new(DATA), super::partition(BULK)).join(segment_name(base, 0))
 }
 
 #[test]
@@ -187,6 +187,7 @@ fn segment_blocks_are_written_once_and_bulk_is_not_written_twice() {
         segments <= appended + appended / 50,
         "blocks of segments were rewritten: {segments} of {appended}"
     );
+    assert!(journal <= appended / 10, "bulk went to the journal: {journal} of {appended}");
 }
 
 #[test]

@@ -72,6 +72,18 @@ fn write_small(path: &Path, bytes: &[u8]) -> io::Result<()> {
     sync_directory(path.parent().unwrap_or(Path::new(".")))
 }
 
+/// As `create_directories` for each, with one sync for all.
+fn create_children(parent: &Path, names: &[String]) -> io::Result<()> {
+    create_directories(parent)?;
+    for name in names {
+        match fs::create_dir(parent.join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+    }
+    sync_directory(parent)
+}
+
 impl Disk for DirectDisk {
     fn compute<'a>(&'a self, work: Box<dyn FnOnce() + Send>) -> DiskFuture<'a, io::Result<()>> {
         let wait = self.idle.doing(work);
@@ -107,6 +119,11 @@ impl Disk for DirectDisk {
     fn create_directories<'a>(&'a self, directory: &'a Path) -> DiskFuture<'a, io::Result<()>> {
         let directory = directory.to_owned();
         Box::pin(aside(move || create_directories(&directory)))
+    }
+
+    fn create_children<'a>(&'a self, parent: &'a Path, names: Vec<String>) -> DiskFuture<'a, io::Result<()>> {
+        let parent = parent.to_owned();
+        Box::pin(aside(move || create_children(&parent, &names)))
     }
 
     fn rename<'a>(&'a self, from: &'a Path, to: &'a Path) -> DiskFuture<'a, io::Result<()>> {

@@ -1,10 +1,12 @@
 //! A broker's worth of stores on a simulated disk, and what they were told to keep.
 
 mod behaviour;
+mod checkpoints;
 mod compaction;
 mod crash;
 mod damage;
 mod log_start;
+mod retention;
 
 use std::{
     cell::RefCell,
@@ -101,6 +103,8 @@ impl Observer for Listener {
     fn last_offsets(&self, _: LogId) -> HashMap<ProducerId, Offset> {
         HashMap::new()
     }
+
+    fn log_start_raised(&self, _: LogId, _: Offset) {}
 
     fn failed(&self, _: Option<LogId>, _: &str) {}
 }

@@ -32,6 +32,7 @@ mod checkpointing;
 mod commit;
 mod compaction;
 mod error;
+mod extents;
 mod files;
 pub mod format;
 pub mod generation;
@@ -80,7 +81,7 @@ use crate::{
         index::Entry,
         journal::Journal,
         lru::Lru,
-        partition_log::{Log, Sealed},
+        partition_log::{Log, NewBatch, Sealed},
         slab::Slab,
     },
     model::{LeaderEpoch, Offset, ProducerId, TopicPartition, TopicSettings},
@@ -107,6 +108,9 @@ pub struct StoreOptions {
     pub flush_interval: Duration,
     /// Time between checkpoints of a store that is written to.
     pub checkpoint_interval: Duration,
+    /// Batches of at least this many bytes go to their segment at once, and only their place to the journal.
+    /// Not below 4096; `usize::MAX`: none does.
+    pub extent_bytes_min: usize,
     /// Bytes that wait for their segment, or for the journal, before [`Store::under_pressure`].
     pub unsettled_bytes_max: u64,
     /// Settled bytes kept in memory for readers.
@@ -135,6 +139,7 @@ impl StoreOptions {
             group_bytes_max: 1 << 20,
             flush_interval: Duration::from_millis(50),
             checkpoint_interval: Duration::from_secs(5),
+            extent_bytes_min: 64 << 10,
             unsettled_bytes_max: 64 << 20,
             tail_cache_bytes_max: 64 << 20,
             open_files_max: 1024,
@@ -163,6 +168,19 @@ pub struct AppendInfo {
     pub now_ms: i64,
 }
 
+/// What bytes were written for. All but the first, divided by the first, is the write amplification.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// Batches that appends have brought, once written.
+    Appended,
+    /// To the journal: groups, and zeros ahead of them.
+    Journal,
+    /// To segments.
+    Segments,
+    /// To checkpoints and indexes.
+    Checkpoints,
+}
+
 /// Hears of what happens to logs. Called from the store's tasks, never from within a call to the store.
 pub trait Observer {
     /// Batches below `written_end` have reached the disk, those below `durable_end` stable storage.
@@ -172,6 +190,10 @@ pub trait Observer {
     /// far. Must not call the store.
     fn snapshot(&self, log: LogId) -> Vec<u8>;
 
+    /// So many more bytes of this class: see [`Written`].
+    fn wrote(&self, what: Written, bytes: u64) {
+        let _ = (what, bytes);
+    }
     /// Compaction leaves alone what lies at or above: the high watermark, or the first undecided transaction.
     fn stable_end(&self, log: LogId) -> Offset;
 
@@ -214,6 +236,10 @@ struct Logs {
     /// Bytes that settling could write.
     unsettled: u64,
     to_settle: VecDeque<LogId>,
+    /// Logs with extents that a group of the journal waits for.
+    urgent: VecDeque<LogId>,
+    /// Logs that soon need space.
+    to_prepare: VecDeque<LogId>,
     /// Workers that are at a log.
     settling: usize,
     /// Chunks that readers may still want, oldest first: log and bytes.
@@ -258,6 +284,7 @@ struct Signals {
     commit: Notify,
     flush: Notify,
     settle: Notify,
+    extent: Notify,
     settled: Notify,
     checkpoint: Notify,
     journal_room: Notify,
@@ -319,18 +346,41 @@ impl Store {
         let base = base.expect("a whole batch has a base offset");
         let (epoch, next) = (info.leader_epoch, info.next_offset);
         let partition = log.partition;
-        let queued = logs.append(id, base, next, epoch, info.max_timestamp, batch, info.now_ms);
-        let frame = Frame::batch(partition, epoch.get(), base, next);
-        journal.append(id, frame, batch, info.durable);
+        let AppendInfo { max_timestamp, now_ms, .. } = info;
+        let new = NewBatch { base, next, epoch, max_timestamp, parts: batch, now_ms, starts_segment: None };
+        let appended = logs.append(id, &new).ok_or(LogError::UnknownLog)?;
+        let place = appended.place;
+        let is_large = bytes >= self.options.extent_bytes_min || journal.extends(id, place);
+        let is_extent = appended.has_space && is_large;
+        let new_frame = if is_extent { Frame::extent } else { Frame::batch };
+        let mut frame = new_frame(partition, epoch.get(), base, next);
+        frame.starts_segment = place.position == 0;
+        if is_extent {
+            let head = || logs.by_id.get_mut(id).map(|log| log.head_of(place)).unwrap_or_default();
+            journal.append_extent(id, frame, place, head, batch, info.durable);
+            logs.queue_extent(id);
+        } else {
+            journal.append(id, frame, batch, info.durable);
+        }
         drop((journal, logs));
+        if is_extent {
+            self.signals.extent.notify();
+        }
         self.signals.commit.notify();
         if !self.state.dirty.replace(true) {
             self.signals.checkpoint.notify();
         }
-        if queued {
+        if appended.queued {
             self.signals.settle.notify();
         }
         Ok(())
+    }
+
+    fn count(&self, what: Written, bytes: u64) {
+        let observer = self.observer.borrow().clone();
+        if let Some(observer) = observer {
+            observer.wrote(what, bytes);
+        }
     }
 
     fn check_usable(&self) -> Result<(), LogError> {
@@ -579,7 +629,7 @@ impl Store {
     /// The files could not be removed; the log is forgotten all the same.
     pub async fn delete_log(&self, id: LogId) -> Result<(), LogError> {
         self.with_log(id, |log| log.doomed = true)?;
-        while self.with_log(id, |log| log.settling || log.compacting)? {
+        while self.with_log(id, |log| log.settling || log.preparing || log.compacting)? {
             self.signals.settled.notified().await;
         }
         let log = self.logs.borrow_mut().remove(id).ok_or(LogError::UnknownLog)?;
@@ -668,6 +718,7 @@ impl Store {
             &s.commit,
             &s.flush,
             &s.settle,
+            &s.extent,
             &s.settled,
             &s.checkpoint,
             &s.journal_room,

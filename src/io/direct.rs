@@ -19,19 +19,21 @@ use io_uring::{
 use super::{
     buffer::{AlignedBuffer, AlignedSlice, BLOCK},
     disk::{Disk, DiskFile, DiskFuture, Open, Sync},
+    idle::IdleThread,
     ring::{Ring, check},
 };
 
 /// The host's file system, through one core's ring.
 pub struct DirectDisk {
     ring: Rc<Ring>,
+    idle: IdleThread,
 }
 
 impl DirectDisk {
     /// Files are read and written on `ring`.
     #[must_use]
     pub fn new(ring: Rc<Ring>) -> Self {
-        Self { ring }
+        Self { ring, idle: IdleThread::default() }
     }
 }
 
@@ -84,10 +86,8 @@ fn create_children(parent: &Path, names: &[String]) -> io::Result<()> {
 
 impl Disk for DirectDisk {
     fn compute<'a>(&'a self, work: Box<dyn FnOnce() + Send>) -> DiskFuture<'a, io::Result<()>> {
-        Box::pin(aside(move || {
-            work();
-            Ok(())
-        }))
+        let wait = self.idle.doing(work);
+        Box::pin(async move { aside(wait?).await })
     }
 
     fn open<'a>(&'a self, path: &'a Path, how: Open) -> DiskFuture<'a, io::Result<Rc<dyn DiskFile>>> {

@@ -299,6 +299,11 @@ pub(super) fn encode_log(log: &Log) -> Vec<u8> {
         out.offset(segment.base);
         out.u32(segment.version);
     }
+    out.u32(log.ahead.len() as u32);
+    for &(base, appended_ms) in &log.ahead {
+        out.offset(base);
+        out.u64(appended_ms as u64);
+    }
     out.0
 }
 
@@ -330,8 +335,17 @@ pub(super) fn decode_log(entry: &[u8], settings: Arc<TopicSettings>) -> Option<L
         }
     }
 
+    // And those before there was retention here.
+    let mut ahead = Vec::new();
+    if !from.0.is_empty() {
+        for _ in 0..from.u32()? {
+            ahead.push((from.offset()?, from.u64()? as i64));
+        }
+    }
+
     let mut log = Log::new(partition, settings, log_start);
     log.compacted_to = compacted_to;
+    log.ahead = ahead;
     let mut active = Live::resumed(base, settled, first, max);
     active.end = settled + inline.len() as u64;
     active.index_valid_to = index_valid_to.min(active.end);

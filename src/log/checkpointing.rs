@@ -156,7 +156,12 @@ impl Store {
         let mut pictured = Vec::new();
         let ids = self.logs.borrow().by_id.ids();
         for some in ids.chunks(LOGS_PER_TURN_MAX) {
-            let captured = self.journal.borrow().next_sequence;
+            let captured = {
+                let mut journal = self.journal.borrow_mut();
+                // Batches that are pictured and those that are not never share an extent.
+                journal.close_group();
+                journal.next_sequence
+            };
             for &id in some {
                 if let Some(entry) = self.picture_log(id, checkpoint, &mut pictured) {
                     encoder.add(captured, &entry);

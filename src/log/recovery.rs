@@ -2,7 +2,8 @@
 //!
 //! Each shard of the new generation reads the checkpoint of *every* shard of the former one, takes the
 //! partitions it owns, and replays the journals from where the checkpoints say. Segments are never
-//! scanned: below the pictured position they are durable, all above is in the journal and written again.
+//! scanned: below the pictured position they are durable, all above is in the journal and written again,
+//! or in an extent that the journal names (`extents.rs`).
 //! Then everything is settled and synced, and the new generation's first checkpoint written. Until the
 //! new generation is published the former one stays as it was, in checkpoint and journal, so that a crash
 //! at any point here is repaired by doing it all again ([`crate::log::generation`]).
@@ -19,8 +20,11 @@
 //! | bad or missing frame, no later frame knew it as durable        | torn tail: cut there, logged          |
 //! | bad or missing frame that a later one knew as durable          | corruption: the offsets are quarantined, later frames kept, logged, the journal moved to `orphaned/` |
 //! | segment bytes above the pictured position                      | written again, the same bytes         |
+//! | extent whose segment bytes match its CRC                       | taken as it lies, not written again; synced |
+//! | extent that does not match, no later frame knew it as durable  | torn tail: the journal is cut there, logged |
+//! | extent that does not match and a later frame knew as durable   | corruption: as for a frame            |
 //! | log start raised in the journal                                | segments below are forgotten; their files go with the second checkpoint |
-//! | segment files above the pictured active segment                | emptied when the log reaches them, removed if it never does |
+//! | segment files above the pictured active segment                | written anew when the log reaches them, removed if it never does |
 //! | index file older or newer than its segment                     | used as far as the checkpoint vouches |
 //! | directory of a generation that was never published             | removed                               |
 //! | directory of a generation before the valid one                 | removed                               |
@@ -50,7 +54,7 @@ use crate::{
         generation::set_aside,
         journal::Journal,
         lru::Lru,
-        partition_log::Log,
+        partition_log::{Log, NewBatch},
         replay::{Next, Replay},
     },
     model::{LeaderEpoch, Offset, TopicPartition, TopicSettings},
@@ -246,6 +250,21 @@ impl Store {
                         _ if !is_new => {}
                         Some(FrameKind::Batch) => self.replay(&frame, replay.payload(), owned, ids),
                         Some(FrameKind::LogStart) => self.replay_log_start(&frame, owned, ids),
+                        Some(FrameKind::Extent) => {
+                            let payload = replay.payload().to_vec();
+                            let sound = self.replay_extent(&frame, &payload, owned, ids).await;
+                            if !sound.map_err(failed)? {
+                                if !replay.is_known_durable().await.map_err(failed)? {
+                                    tracing::warn!(journal = %directory.display(),
+                                        "cut off an extent that was not yet durable, and what follows it");
+                                    return Ok(());
+                                }
+                                tracing::error!(journal = %directory.display(), ?frame,
+                                    "an extent that had been durable does not match its segment");
+                                self.note_damage(shard);
+                                self.lost(&frame, owned, ids);
+                            }
+                        }
                         Some(FrameKind::Replaced) => {
                             // What it replaces may be among what was replayed a moment ago.
                             self.settle_replayed().await.map_err(failed)?;
@@ -254,7 +273,7 @@ impl Store {
                                 return Err(OpenError::damaged(&directory, why));
                             }
                         }
-                        Some(FrameKind::Extent) | None => {
+                        None => {
                             let why = "its journal has frames of a newer version";
                             return Err(OpenError::damaged(&directory, why));
                         }
@@ -266,10 +285,7 @@ impl Store {
                 Next::Lost { frame, count } => {
                     tracing::error!(journal = %directory.display(), count, ?frame,
                         "frames of the journal that had been durable cannot be read");
-                    let mut damaged = self.damaged_journals.borrow_mut();
-                    if !damaged.contains(&shard) {
-                        damaged.push(shard);
-                    }
+                    self.note_damage(shard);
                     if let Some(frame) = frame.filter(|frame| former.is_new(frame)) {
                         self.lost(&frame, owned, ids);
                     }
@@ -284,7 +300,7 @@ impl Store {
         }
     }
 
-    fn log_of(
+    pub(super) fn log_of(
         &self,
         partition: TopicPartition,
         owned: &HashMap<TopicPartition, Arc<TopicSettings>>,
@@ -320,8 +336,25 @@ impl Store {
             quarantine(log, frame.base_offset);
         }
         log.recovered.replayed.push(*header);
-        let (epoch, now_ms) = (LeaderEpoch::new(frame.leader_epoch), self.clock.wall_ms());
-        logs.append(id, head.base, frame.next_offset, epoch, head.max_timestamp, [batch, &[]], now_ms);
+        logs.append(
+            id,
+            &NewBatch {
+                base: head.base,
+                next: frame.next_offset,
+                epoch: LeaderEpoch::new(frame.leader_epoch),
+                max_timestamp: head.max_timestamp,
+                parts: [batch, &[]],
+                now_ms: self.clock.wall_ms(),
+                starts_segment: Some(frame.starts_segment),
+            },
+        );
+    }
+
+    fn note_damage(&self, shard: u32) {
+        let mut damaged = self.damaged_journals.borrow_mut();
+        if !damaged.contains(&shard) {
+            damaged.push(shard);
+        }
     }
 
     /// The log start was raised.
@@ -456,7 +489,7 @@ impl Store {
     }
 }
 
-fn quarantine(log: &mut Log, end: Offset) {
+pub(super) fn quarantine(log: &mut Log, end: Offset) {
     tracing::error!(partition = %log.partition, start = %log.next, %end,
         "acknowledged offsets cannot be read back; the partition is quarantined");
     log.quarantine_to(end);

@@ -255,6 +255,16 @@ impl Shard {
             Work::EpochEnds(questions) => {
                 Answer::EpochEnds(questions.iter().map(|question| self.epoch_end(question)).collect())
             }
+            Work::DeleteRecords(wanted) => {
+                let mut starts = Vec::with_capacity(wanted.len());
+                for (id, before) in wanted {
+                    starts.push(match self.partition(id) {
+                        Some(partition) => partition.delete_records(before).await,
+                        None => Err(ReadError::NotLeader),
+                    });
+                }
+                Answer::DeleteRecords(starts)
+            }
             Work::Guest(parcel) => Answer::Guest(self.serve_guest(parcel).await),
         }
     }
@@ -341,6 +351,13 @@ impl Observer for Shard {
     fn snapshot(&self, log: LogId) -> Vec<u8> {
         let partition = self.partitions.borrow().by_log.get(&log).cloned();
         partition.map(|partition| partition.snapshot()).unwrap_or_default()
+    }
+
+    fn log_start_raised(&self, log: LogId, start: Offset) {
+        let partition = self.partitions.borrow().by_log.get(&log).cloned();
+        if let Some(partition) = partition {
+            partition.log_start_raised(start);
+        }
     }
 
     fn stable_end(&self, log: LogId) -> Offset {

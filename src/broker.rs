@@ -58,8 +58,6 @@ use crate::{
 
 /// Bytes of one receive buffer; a larger request is received into memory of its own.
 const RECEIVE_BUFFER_BYTES: usize = 16 << 10;
-/// Partitions that one node takes. Each costs memory also when it is idle.
-pub const PARTITIONS_MAX: usize = 100_000;
 
 /// How long a stop waits for what is acknowledged to leave the journal: on a full disk it cannot.
 const CLOSE_MAX: Duration = Duration::from_secs(10);
@@ -202,7 +200,7 @@ fn node_settings(settings: &Settings, address: SocketAddr) -> NodeSettings {
         broker: Broker { id: settings.broker_id, host: advertised.host.clone(), port },
         num_partitions: settings.num_partitions,
         default_replication_factor: settings.default_replication_factor,
-        partitions_max: PARTITIONS_MAX,
+        partitions_max: settings.partitions_max,
         topic_defaults: settings.topic_texts(),
     }
 }

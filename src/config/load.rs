@@ -297,6 +297,7 @@ fn empty_draft() -> Draft {
             socket_request_max_bytes: 0,
             auto_create_topics_enable: false,
             num_partitions: 0,
+            partitions_max: 0,
             default_replication_factor: 0,
             topic_defaults: TopicSettings::default(),
             topic_texts: TopicDefaults::default(),

@@ -57,6 +57,8 @@ pub struct Settings {
     pub auto_create_topics_enable: bool,
     /// `num.partitions`
     pub num_partitions: i32,
+    /// `partitions.max`: of all topics together.
+    pub partitions_max: usize,
     /// `default.replication.factor`
     pub default_replication_factor: i16,
     /// `log.retention.check.interval.ms`

@@ -204,6 +204,8 @@ const OWN: &[Row] = &[
         "Create a topic when a client asks for it."),
     row("num.partitions", "1", number(Count, 1..=100_000, |d, n| d.settings.num_partitions = n as i32),
         "Partitions of a topic whose creator does not say."),
+    row("partitions.max", "100000", number(Count, 1..=1_000_000, |d, n| d.settings.partitions_max = n as usize),
+        "Partitions that the broker takes; each costs memory also when it is idle."),
     row("default.replication.factor", "1", number(Count, 1..=1, |d, n| d.settings.default_replication_factor = n as i16),
         "Replicas of a topic whose creator does not say."),
 

@@ -79,6 +79,8 @@ pub struct Settings {
     pub num_partitions: i32,
     /// `default.replication.factor`
     pub default_replication_factor: i16,
+    /// `log.retention.check.interval.ms`
+    pub retention_check_interval_ms: u64,
     /// `log.cleaner.dedupe.buffer.size`, of all shards together.
     pub cleaner_dedupe_buffer_bytes: usize,
     /// `log.cleaner.io.max.bytes.per.second`, of all shards together.

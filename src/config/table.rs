@@ -291,6 +291,9 @@ const OWN: &[Row] = &[
     row("default.replication.factor", "1", number(Count, 1..=1, |d, n| d.settings.default_replication_factor = n as i16),
         "Replicas of a topic whose creator does not say."),
 
+    row("log.retention.check.interval.ms", "5min", number(Milliseconds, 1..=i64::MAX, |d, n| d.settings.retention_check_interval_ms = n as u64),
+        "How often partitions are looked through for segments that have expired."),
+
     // Compaction.
     row("log.cleaner.dedupe.buffer.size", "32MiB", number(Bytes, MIB..=1 << 40, |d, n| d.settings.cleaner_dedupe_buffer_bytes = n as usize),
         "Memory for the keys of logs being compacted, 24 bytes each; shared among the shards."),

@@ -43,7 +43,8 @@ fn serve(args: &ServeArgs) -> ExitCode {
             data.display()
         );
     };
-    match broker::run(settings, ready) {
+    let again = args.clone();
+    match broker::run(settings, move || Settings::from_args(&again), ready) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("corelane: {error}");

@@ -90,6 +90,7 @@ impl Loader {
             self.assign(assignment)?;
         }
         self.check_topics()?;
+        self.check_groups()?;
         let ids: Vec<_> = available.iter().map(|cpu| cpu.core).collect();
         let cores = chosen_cores(&self.draft.cores, &ids)
             .map_err(|message| ConfigError::Conflict { place: self.place_of("cores"), message })?;
@@ -126,6 +127,18 @@ impl Loader {
             effective,
             ..settings
         })
+    }
+
+    fn check_groups(&self) -> Result<(), ConfigError> {
+        let (least, most) =
+            (self.draft.settings.group_session_min_ms, self.draft.settings.group_session_max_ms);
+        if least <= most {
+            return Ok(());
+        }
+        let place = self.place_of("group.min.session.timeout.ms");
+        let message =
+            format!("group.min.session.timeout.ms is {least}, more than the maximum, which is {most}");
+        Err(ConfigError::Conflict { place, message })
     }
 
     /// What a topic without overrides gets must fit together.
@@ -327,6 +340,12 @@ fn empty_draft() -> Draft {
             auto_create_topics_enable: false,
             num_partitions: 0,
             default_replication_factor: 0,
+            group_initial_rebalance_delay_ms: 0,
+            group_size_max: 0,
+            group_session_min_ms: 0,
+            group_session_max_ms: 0,
+            offsets_retention_ms: 0,
+            offsets_retention_check_ms: 0,
             topic_defaults: TopicSettings::default(),
             topic_texts: TopicDefaults::default(),
             shards: Vec::new(),
@@ -344,6 +363,8 @@ fn empty_draft() -> Draft {
             open_files_max: 0,
             ring_entries: 0,
             receive_buffers: 0,
+            foreground_shares: 0,
+            housekeeping_shares: 0,
             spin_us: 0,
         },
         cores: CoreChoice::All,
@@ -559,6 +580,16 @@ mod tests {
             "[[shard]]\ncore = 0\n[[shard]]\ncore = 0\n",
             &[],
             "c.toml:4: a second [[shard]] for core 0",
+        );
+        check_refused(
+            "group.min.session.timeout.ms = 7\ngroup.max.session.timeout.ms = 6\n",
+            &[],
+            "c.toml:1: group.min.session.timeout.ms is 7, more than the maximum, which is 6",
+        );
+        check_refused(
+            "log.cleaner.min.compaction.lag.ms = 2\nlog.cleaner.max.compaction.lag.ms = 1\n",
+            &[],
+            "c.toml:1: conflict with topic config setting: min.compaction.lag.ms (2) > max.compaction.lag.ms (1)",
         );
         check_refused("cores = 3\n", &[], "c.toml:1: cores is 3, but this process may use 2 only");
         check_refused(

@@ -26,7 +26,7 @@ use std::path::PathBuf;
 use crate::model::{BrokerId, TopicSettings};
 
 pub use broker::BrokerSetting;
-pub use dynamic::apply_dynamic;
+pub use dynamic::{apply_dynamic, reload};
 pub use error::{ConfigError, Place};
 pub use file::{Assignment, ShardsOf};
 pub use load::load;
@@ -87,6 +87,18 @@ pub struct Settings {
     pub cleaner_io_bytes_per_second: u64,
     /// `log.cleaner.backoff.ms`
     pub cleaner_backoff_ms: u64,
+    /// `group.initial.rebalance.delay.ms`
+    pub group_initial_rebalance_delay_ms: u64,
+    /// `group.max.size`
+    pub group_size_max: usize,
+    /// `group.min.session.timeout.ms`
+    pub group_session_min_ms: u64,
+    /// `group.max.session.timeout.ms`: at least the minimum.
+    pub group_session_max_ms: u64,
+    /// `offsets.retention.minutes`, in milliseconds.
+    pub offsets_retention_ms: i64,
+    /// `offsets.retention.check.interval.ms`
+    pub offsets_retention_check_ms: u64,
     /// Settings of a topic without overrides.
     pub topic_defaults: TopicSettings,
     pub(crate) topic_texts: topic::TopicDefaults,
@@ -120,6 +132,10 @@ pub struct ShardSettings {
     pub ring_entries: u32,
     /// `receive.buffers`: a power of two.
     pub receive_buffers: u16,
+    /// `foreground.shares`: 1 to 1000.
+    pub foreground_shares: usize,
+    /// `housekeeping.shares`: 1 to 1000.
+    pub housekeeping_shares: usize,
     /// `spin.us`: 0 sleeps at once.
     pub spin_us: u64,
 }

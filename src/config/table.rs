@@ -223,6 +223,10 @@ const fn row(name: &'static str, default: &'static str, kind: Kind, about: &'sta
     Row { name, default, live: false, about, kind }
 }
 
+const fn live(row: Row) -> Row {
+    Row { live: true, ..row }
+}
+
 const fn number(unit: Unit, range: Range, set: fn(&mut Draft, i64)) -> Kind {
     Kind::Number { unit, range, set }
 }
@@ -274,18 +278,18 @@ const OWN: &[Row] = &[
         "Where clients connect: HOST:PORT; port 0 takes a free one."),
     row("advertised.listeners", "", text(|d, t| advertised(t).map(|endpoint| d.advertised = endpoint)),
         "What clients are told to connect to; empty: the same as listeners."),
-    row("max.connections", "12288", number(Count, 1..=1_000_000, |d, n| d.settings.connections_max = n as usize),
-        "Connections open at once on the whole broker; one more is closed at once."),
-    row("connections.max.idle.ms", "10min", number(Milliseconds, 1_000..=365 * DAY_MS, |d, n| d.settings.connections_max_idle_ms = n as u64),
-        "A connection without a request for this long is closed."),
-    row("connection.in.flight.max", "64", number(Count, 1..=65_536, |d, n| d.settings.in_flight_max = n as usize),
-        "Requests of one connection in work at once; further ones stay in its socket."),
-    row("socket.request.max.bytes", "100MiB", number(Bytes, 64 * KIB..=I32_MAX, |d, n| d.settings.socket_request_max_bytes = n as usize),
-        "Largest request; a longer one closes its connection."),
+    live(row("max.connections", "12288", number(Count, 1..=1_000_000, |d, n| d.settings.connections_max = n as usize),
+        "Connections open at once on the whole broker; one more is closed at once.")),
+    live(row("connections.max.idle.ms", "10min", number(Milliseconds, 1_000..=365 * DAY_MS, |d, n| d.settings.connections_max_idle_ms = n as u64),
+        "A connection without a request for this long is closed.")),
+    live(row("connection.in.flight.max", "64", number(Count, 1..=65_536, |d, n| d.settings.in_flight_max = n as usize),
+        "Requests of one connection in work at once; further ones stay in its socket. A change holds for new connections.")),
+    live(row("socket.request.max.bytes", "100MiB", number(Bytes, 64 * KIB..=I32_MAX, |d, n| d.settings.socket_request_max_bytes = n as usize),
+        "Largest request; a longer one closes its connection. A change holds for new connections.")),
 
     // Topics, as they are created.
-    row("auto.create.topics.enable", "true", Kind::Flag { set: |d, flag| d.settings.auto_create_topics_enable = flag },
-        "Create a topic when a client asks for it."),
+    live(row("auto.create.topics.enable", "true", Kind::Flag { set: |d, flag| d.settings.auto_create_topics_enable = flag },
+        "Create a topic when a client asks for it.")),
     row("num.partitions", "1", number(Count, 1..=100_000, |d, n| d.settings.num_partitions = n as i32),
         "Partitions of a topic whose creator does not say."),
     row("default.replication.factor", "1", number(Count, 1..=1, |d, n| d.settings.default_replication_factor = n as i16),
@@ -293,6 +297,20 @@ const OWN: &[Row] = &[
 
     row("log.retention.check.interval.ms", "5min", number(Milliseconds, 1..=i64::MAX, |d, n| d.settings.retention_check_interval_ms = n as u64),
         "How often partitions are looked through for segments that have expired."),
+
+    // Groups.
+    row("group.initial.rebalance.delay.ms", "3s", number(Milliseconds, 0..=I32_MAX, |d, n| d.settings.group_initial_rebalance_delay_ms = n as u64),
+        "How long a new classic group waits for more members before it assigns."),
+    row("group.max.size", "10000", number(Count, 1..=I32_MAX, |d, n| d.settings.group_size_max = n as usize),
+        "Most members of one classic group."),
+    row("group.min.session.timeout.ms", "6s", number(Milliseconds, 1..=I32_MAX, |d, n| d.settings.group_session_min_ms = n as u64),
+        "Shortest session timeout a classic member may ask for."),
+    row("group.max.session.timeout.ms", "30min", number(Milliseconds, 1..=I32_MAX, |d, n| d.settings.group_session_max_ms = n as u64),
+        "Longest session timeout a classic member may ask for."),
+    row("offsets.retention.minutes", "10080", number(Count, 1..=I32_MAX, |d, n| d.settings.offsets_retention_ms = n * 60_000),
+        "Minutes that offsets of an empty group are kept."),
+    row("offsets.retention.check.interval.ms", "10min", number(Milliseconds, 1..=I32_MAX, |d, n| d.settings.offsets_retention_check_ms = n as u64),
+        "How often expired offsets are looked for."),
 
     // Compaction.
     row("log.cleaner.dedupe.buffer.size", "32MiB", number(Bytes, MIB..=1 << 40, |d, n| d.settings.cleaner_dedupe_buffer_bytes = n as usize),
@@ -323,6 +341,10 @@ const OWN: &[Row] = &[
         "Operations that one submission of the core's I/O ring holds."),
     row("shards.receive.buffers", "1024", Kind::PowerOfTwo { range: 16..=32_768, set: |d, n| d.shard.receive_buffers = n as u16 },
         "Buffers that arriving requests of one core share."),
+    row("shards.foreground.shares", "1000", number(Count, 1..=1_000, |d, n| d.shard.foreground_shares = n as usize),
+        "Weight of requests, appends and the journal where they compete with housekeeping for a core."),
+    row("shards.housekeeping.shares", "100", number(Count, 1..=1_000, |d, n| d.shard.housekeeping_shares = n as usize),
+        "Weight of settling, checkpoints, compaction and removal of files."),
     row("shards.spin.us", "50us", number(Microseconds, 0..=10_000, |d, n| d.shard.spin_us = n as u64),
         "How long an idle core looks for work before it sleeps; 0 where cores are shared."),
 ];

@@ -36,7 +36,6 @@
 
 use std::{cell::RefCell, collections::HashMap, io, ops::Range, path::Path, rc::Rc, sync::Arc};
 
-
 use crate::{
     io::{
         clock::Clock,

@@ -247,6 +247,7 @@ impl Store {
                     match frame.kind {
                         _ if !is_new => {}
                         Some(FrameKind::Batch) => self.replay(&frame, replay.payload(), owned, ids),
+                        Some(FrameKind::Vouch) => {}
                         Some(FrameKind::LogStart) => self.replay_log_start(&frame, owned, ids),
                         Some(FrameKind::Extent) => {
                             let payload = replay.payload().to_vec();

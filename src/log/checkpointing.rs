@@ -7,7 +7,7 @@ use futures_lite::future;
 use crate::{
     io::disk::Open,
     log::{
-        LogId, Store,
+        LogId, Store, Written,
         checkpoint::{self, Checkpoint},
         commit::RETRY_INTERVAL,
         journal::ReplayFrom,
@@ -87,7 +87,9 @@ impl Store {
         let journal_id = self.journal.borrow().id;
         let checkpoint = Checkpoint { sequence, journal_id, clean, replay_from, captured };
         let path = self.directory().join(checkpoint::file_name(sequence));
-        while let Err(error) = self.disk.write_small(&path, checkpoint.encode(&entries)).await {
+        let bytes = checkpoint.encode(&entries);
+        self.count(Written::Checkpoints, bytes.len() as u64);
+        while let Err(error) = self.disk.write_small(&path, bytes.clone()).await {
             if error.kind() != io::ErrorKind::StorageFull {
                 return Err(error);
             }

@@ -500,6 +500,7 @@ fn store_options(settings: &Settings, id: ShardId, former: Generation) -> Result
     options.journal_files_max = own.journal_files_max as u32;
     options.flush_interval = Duration::from_millis(own.flush_interval_ms);
     options.checkpoint_interval = Duration::from_millis(own.checkpoint_interval_ms);
+    options.extent_bytes_min = if own.extent_bytes_min == 0 { usize::MAX } else { own.extent_bytes_min };
     options.unsettled_bytes_max = own.unsettled_bytes_max as u64;
     options.tail_cache_bytes_max = own.tail_cache_bytes_max;
     options.open_files_max = own.open_files_max;

@@ -356,6 +356,7 @@ fn empty_draft() -> Draft {
             core: 0,
             memory_bytes: 0,
             unsettled_bytes_max: 0,
+            extent_bytes_min: 0,
             tail_cache_bytes_max: 0,
             journal_file_bytes: 0,
             journal_files_max: 0,

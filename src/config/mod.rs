@@ -118,6 +118,8 @@ pub struct ShardSettings {
     pub memory_bytes: usize,
     /// `unsettled.bytes.max`: journalled, not yet in segments.
     pub unsettled_bytes_max: usize,
+    /// `extent.bytes.min`: batches from this size on go to their segment at once; 0: none does.
+    pub extent_bytes_min: usize,
     /// `tail.cache.bytes.max`: settled, still in memory.
     pub tail_cache_bytes_max: usize,
     /// `journal.file.bytes`: whole blocks of 4096.

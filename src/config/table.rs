@@ -327,6 +327,8 @@ const OWN: &[Row] = &[
         "Memory for requests, tails and caches of one core."),
     row("shards.unsettled.bytes.max", "64MiB", number(Bytes, MIB..=1 << 40, |d, n| d.shard.unsettled_bytes_max = n as usize),
         "Bytes in the journal that have not reached their segments."),
+    row("shards.extent.bytes.min", "64KiB", number(Bytes, 0..=1 << 40, |d, n| d.shard.extent_bytes_min = n as usize),
+        "Batches from this size on are written once, to their segment; smaller ones to the journal first. 0: all."),
     row("shards.tail.cache.bytes.max", "128MiB", number(Bytes, MIB..=1 << 44, |d, n| d.shard.tail_cache_bytes_max = n as usize),
         "Settled bytes kept in memory for consumers that follow the end."),
     row("shards.journal.file.bytes", "64MiB", number(Bytes, 4 * MIB..=4 * GIB, |d, n| d.shard.journal_file_bytes = n as u64),

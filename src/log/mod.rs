@@ -150,6 +150,9 @@ impl StoreOptions {
     }
 }
 
+/// Smallest extent: what is smaller might not fill one block.
+const EXTENT_BYTES_MIN: usize = 4096;
+
 /// A batch in two pieces; the second may be empty.
 pub type Parts<'a> = [&'a [u8]; 2];
 
@@ -350,7 +353,8 @@ impl Store {
         let new = NewBatch { base, next, epoch, max_timestamp, parts: batch, now_ms, starts_segment: None };
         let appended = logs.append(id, &new).ok_or(LogError::UnknownLog)?;
         let place = appended.place;
-        let is_large = bytes >= self.options.extent_bytes_min || journal.extends(id, place);
+        let is_large =
+            bytes >= self.options.extent_bytes_min.max(EXTENT_BYTES_MIN) || journal.extends(id, place);
         let is_extent = appended.has_space && is_large;
         let new_frame = if is_extent { Frame::extent } else { Frame::batch };
         let mut frame = new_frame(partition, epoch.get(), base, next);

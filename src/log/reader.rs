@@ -15,7 +15,7 @@ use bytes::Bytes;
 use crate::{
     io::{buffer::block_start, disk::Open},
     log::{
-        LogError, LogId, OlderIndex, Store,
+        LogError, LogId, OlderIndex, Store, Written,
         files::{file_name, is_absent, read_blocks},
         format::{BATCH_HEADER_BYTES, BatchHead},
         index::{self, Entry, INDEX_FILE_BYTES_MAX, INDEX_INTERVAL_BYTES, Seek},
@@ -359,6 +359,7 @@ impl Store {
         index::merge(&mut entries.borrow_mut(), &live);
         let path = self.index_path(partition, segment, 0);
         let bytes = index::encode(segment, &entries.borrow());
+        self.count(Written::Checkpoints, bytes.len() as u64);
         let saved = self.disk.write_small(&path, bytes).await;
         if let Err(error) = &saved {
             tracing::warn!(file = %path.display(), %error, "index not written; look-ups will walk the segment");

@@ -31,6 +31,10 @@ counters! {
     BytesOut, "bytes_out", "Bytes sent to clients.";
     RecordsIn, "records_in", "Records appended.";
     Hops, "hops", "Requests, or parts of them, sent to another core.";
+    BytesAppended, "bytes_appended", "Bytes of batches that have reached the disk.";
+    JournalBytes, "journal_bytes", "Bytes written to the journal.";
+    SegmentBytes, "segment_bytes", "Bytes written to segments.";
+    CheckpointBytes, "checkpoint_bytes", "Bytes written to checkpoints and indexes.";
     ConnectionsOpened, "connections_opened", "Connections accepted.";
     ConnectionsClosed, "connections_closed", "Connections that have ended.";
 }
@@ -110,6 +114,15 @@ impl Snapshot {
         self.get(Counter::ConnectionsOpened).saturating_sub(self.get(Counter::ConnectionsClosed))
     }
 
+    /// Bytes written to the disk for each byte appended; `None` before the first.
+    #[must_use]
+    pub fn write_amplification(&self) -> Option<f64> {
+        let written = [Counter::JournalBytes, Counter::SegmentBytes, Counter::CheckpointBytes];
+        let written: u64 = written.into_iter().map(|class| self.get(class)).sum();
+        let appended = self.get(Counter::BytesAppended);
+        (appended > 0).then(|| written as f64 / appended as f64)
+    }
+
     /// APIs that were asked for, by key, with their numbers of requests.
     pub fn requests(&self) -> impl Iterator<Item = (i16, u64)> {
         (0..).zip(self.requests).filter(|&(_, count)| count > 0)
@@ -126,6 +139,9 @@ impl Snapshot {
         }
         for &(counter, name) in COUNTERS {
             line += &format!(", {name} {}", self.get(counter));
+        }
+        if let Some(ratio) = self.write_amplification() {
+            line += &format!(", write_amplification {ratio:.3}");
         }
         line + &format!(", connections_open {}", self.connections_open())
     }
@@ -161,11 +177,16 @@ mod tests {
         one.count_request(0);
         two.count_request(0);
         two.count_request(18);
+        assert_eq!(one.snapshot().write_amplification(), None);
+        one.add(Counter::BytesAppended, 1000);
+        one.add(Counter::JournalBytes, 50);
+        two.add(Counter::SegmentBytes, 1000);
         let mut sum = Snapshot::default();
         sum += &one.snapshot();
         sum += &two.snapshot();
         assert_eq!(sum.get(Counter::BytesIn), 111);
         assert_eq!(sum.connections_open(), 1);
+        assert_eq!(sum.write_amplification(), Some(1.05));
         let line = sum.line(|api_key| format!("api{api_key}"));
         assert!(line.starts_with("requests 3 (api0 2, api18 1), errors 0, bytes_in 111, "), "{line}");
         assert!(line.ends_with(", connections_open 1"), "{line}");

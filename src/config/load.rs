@@ -11,7 +11,7 @@ use super::{
     error::{ConfigError, Place},
     file::{self, Assignment, FileContents, ShardSection},
     table::{Draft, Row, TABLE},
-    value::{CoreChoice, Endpoint},
+    value::{CoreChoice, Endpoint, FetchPath},
 };
 use crate::model::TopicSettings;
 
@@ -281,6 +281,7 @@ fn empty_draft() -> Draft {
             auto_create_topics_enable: false,
             num_partitions: 0,
             default_replication_factor: 0,
+            fetch_path: FetchPath::Auto,
             topic_defaults: TopicSettings::default(),
             shards: Vec::new(),
             effective: Vec::new(),
@@ -295,6 +296,7 @@ fn empty_draft() -> Draft {
             flush_interval_ms: 0,
             checkpoint_interval_ms: 0,
             open_files_max: 0,
+            read_ahead_max: 0,
             ring_entries: 0,
             receive_buffers: 0,
             spin_us: 0,

@@ -22,7 +22,7 @@ pub use broker::BrokerSetting;
 pub use error::{ConfigError, Place};
 pub use file::Assignment;
 pub use load::{Effective, load};
-pub use value::{CoreChoice, Endpoint, Unit};
+pub use value::{CoreChoice, Endpoint, FetchPath, Unit};
 
 /// Most shards that one broker runs.
 pub const SHARDS_MAX: usize = 256;
@@ -58,6 +58,8 @@ pub struct Settings {
     pub num_partitions: i32,
     /// `default.replication.factor`
     pub default_replication_factor: i16,
+    /// `fetch.path`
+    pub fetch_path: FetchPath,
     /// Settings of a topic without overrides.
     pub topic_defaults: TopicSettings,
     /// One for each of `cores`, in the same order.
@@ -86,6 +88,8 @@ pub struct ShardSettings {
     pub checkpoint_interval_ms: u64,
     /// `open.files.max`
     pub open_files_max: usize,
+    /// `read.ahead.max`: chunks of 512 KiB.
+    pub read_ahead_max: usize,
     /// `ring.entries`: a power of two.
     pub ring_entries: u32,
     /// `receive.buffers`: a power of two.

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     control::{ControlFailure, ControlReply, ControlRequest},
-    log::LogError,
+    log::{LogError, Piece},
     model::{ErrorCode, PartitionIndex, PartitionView, ShardId, TopicView},
     shard::Shard,
     wire::{
@@ -24,7 +24,7 @@ use crate::{
 
 /// What will become a response: the pieces of its frame, none if the client wants no answer. Polled
 /// when the responses before it are out.
-pub type Response = Pin<Box<dyn Future<Output = Result<Vec<Bytes>, Close>>>>;
+pub type Response = Pin<Box<dyn Future<Output = Result<Vec<Piece>, Close>>>>;
 
 /// Why a connection is closed instead of an answer.
 #[derive(Debug, thiserror::Error)]
@@ -120,7 +120,7 @@ impl Handlers {
         }
     }
 
-    async fn answer(&self, head: Head, body: Bytes) -> Result<Vec<Bytes>, Close> {
+    async fn answer(&self, head: Head, body: Bytes) -> Result<Vec<Piece>, Close> {
         let (shard, version) = (&self.shard, head.version);
         let context = Context {
             view: shard.view(),
@@ -151,8 +151,8 @@ impl Handlers {
     }
 }
 
-fn frame_of<M: KafkaResponse>(head: Head, message: &M) -> Result<Vec<Bytes>, Close> {
-    Ok(vec![encode_response(head.api, head.version, head.correlation_id, message)?])
+fn frame_of<M: KafkaResponse>(head: Head, message: &M) -> Result<Vec<Piece>, Close> {
+    Ok(vec![encode_response(head.api, head.version, head.correlation_id, message)?.into()])
 }
 
 /// Groups questions by the core that owns their partition, each with its place in the response.

@@ -295,7 +295,7 @@ impl Log {
             .or_else(|| self.sealed_segment(segment).map(|sealed| sealed.length))
     }
 
-    fn sealed_segment(&self, segment: Offset) -> Option<&Sealed> {
+    pub(super) fn sealed_segment(&self, segment: Offset) -> Option<&Sealed> {
         self.sealed.binary_search_by_key(&segment, |sealed| sealed.base).ok().map(|at| &self.sealed[at])
     }
 
@@ -309,6 +309,15 @@ impl Log {
         if self.hint(offset).is_none() {
             self.hints[self.next_hint] = Some(Hint { offset, segment, position });
             self.next_hint = (self.next_hint + 1) % HINTS_MAX;
+        }
+    }
+
+    /// Positions in this segment mean nothing any more.
+    pub(super) fn forget_hints(&mut self, segment: Offset) {
+        for hint in &mut self.hints {
+            if hint.is_some_and(|hint| hint.segment == segment) {
+                *hint = None;
+            }
         }
     }
 

@@ -4,6 +4,7 @@ mod behaviour;
 mod crash;
 mod damage;
 mod log_start;
+mod ranges;
 
 use std::{cell::RefCell, collections::BTreeMap, ops::Range, path::Path, rc::Rc, sync::Arc, time::Duration};
 

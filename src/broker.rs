@@ -27,6 +27,10 @@ use tokio::{
 use crate::{
     config::{FetchPath, Settings, ShardSettings},
     control::{Applied, Control, ControlError, ControlReply, NodeSettings, ReplyTo, ShardLink},
+    coordinator::{
+        classic::GroupLimits,
+        service::{Coordinator, CoordinatorSettings},
+    },
     handlers::Handlers,
     io::{
         clock::Clock,
@@ -39,7 +43,10 @@ use crate::{
         ring::{Ring, RingOptions},
         send::{FilePath, Sending},
     },
-    log::{Generation, OpenError, Store, StoreOptions, current_generation, move_orphans, publish_generation},
+    log::{
+        CompactionOptions, Generation, OpenError, Store, StoreOptions, current_generation, move_orphans,
+        publish_generation,
+    },
     metrics::{ShardMetrics, Snapshot},
     model::{Broker, ClusterView, ShardId, TopicPartition},
     server,
@@ -412,11 +419,15 @@ async fn serve_core(parts: CoreParts) -> Result<(), String> {
     spawn(Queue::Foreground, store.clone().run_flushes());
     spawn(Queue::Housekeeping, store.clone().run_settling());
     spawn(Queue::Housekeeping, store.clone().run_checkpoints());
+    spawn(Queue::Housekeeping, store.clone().run_compaction());
     shard.open_first_view().await?;
     let _ = parts.reports.send((index, Report::Serving));
 
+    let groups = Coordinator::new(shard.clone(), coordinator_settings());
+    spawn(Queue::Foreground, groups.clone().run());
     let sending = Sending::new(file_path(parts.settings.fetch_path), own.read_ahead_max);
-    server::serve(Handlers::new(shard.clone()), Listener::new(ring, parts.listener, sending)).await;
+    let listener = Listener::new(ring, parts.listener, sending);
+    server::serve(Handlers::new(shard.clone(), groups), listener).await;
     let closed = async { store.close(true).await.map_err(|error| error.to_string()) };
     let given_up = async {
         cores::sleep(CLOSE_MAX).await;
@@ -433,6 +444,17 @@ const fn file_path(path: FetchPath) -> FilePath {
         FetchPath::Auto => FilePath::Auto,
         FetchPath::Sendfile => FilePath::Sendfile,
         FetchPath::Direct => FilePath::Direct,
+    }
+}
+
+/// Kafka's defaults.
+fn coordinator_settings() -> CoordinatorSettings {
+    CoordinatorSettings {
+        limits: GroupLimits { initial_delay_ms: 3_000, members_max: 10_000 },
+        session_min_ms: 6_000,
+        session_max_ms: 1_800_000,
+        offsets_retention_ms: 7 * 24 * 3_600_000,
+        retention_check_ms: 600_000,
     }
 }
 
@@ -459,5 +481,11 @@ fn store_options(settings: &Settings, id: ShardId, former: Generation) -> Result
     options.unsettled_bytes_max = own.unsettled_bytes_max as u64;
     options.tail_cache_bytes_max = own.tail_cache_bytes_max;
     options.open_files_max = own.open_files_max;
+    let shards = settings.shards.len();
+    options.compaction = CompactionOptions {
+        dedupe_buffer_bytes: settings.cleaner_dedupe_buffer_bytes / shards,
+        io_bytes_per_second: settings.cleaner_io_bytes_per_second / shards as u64,
+        backoff: Duration::from_millis(settings.cleaner_backoff_ms),
+    };
     Ok(options)
 }

@@ -11,6 +11,7 @@
 //! - [`partition`]: one replica of one partition
 //! - [`log`]: segments and the journal on disk
 //! - [`io`]: the kernel's side: rings, sockets, disks, clocks, cores
+//! - [`coordinator`]: consumer groups and their offsets
 //! - [`control`]: cluster metadata, aside from the way of the data
 //! - [`config`]: every setting once, text to checked values
 //! - [`startup`]: what must hold before the first shard starts
@@ -26,6 +27,7 @@ pub mod broker;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod coordinator;
 pub mod handlers;
 pub mod io;
 pub mod log;

@@ -33,8 +33,24 @@ const ROOMS: &[Room] = &[
         "a core owns partitions; of control it knows the requests it passes on; it knows no message",
     ),
     room(
+        "coordinator",
+        &["shard", "partition", "io", "wire", "record", "model"],
+        "groups know no socket and no error code; their state is records in Kafka's own format",
+    ),
+    room(
         "handlers",
-        &["shard", "partition", "log", "control", "wire", "record", "model", "config", "metrics"],
+        &[
+            "coordinator",
+            "shard",
+            "partition",
+            "log",
+            "control",
+            "wire",
+            "record",
+            "model",
+            "config",
+            "metrics",
+        ],
         "a handler knows no socket and no disk; of partition and log it maps the errors",
     ),
     room(
@@ -56,6 +72,7 @@ const ROOMS: &[Room] = &[
         &[
             "server",
             "handlers",
+            "coordinator",
             "shard",
             "partition",
             "log",

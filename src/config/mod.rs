@@ -60,6 +60,12 @@ pub struct Settings {
     pub default_replication_factor: i16,
     /// `fetch.path`
     pub fetch_path: FetchPath,
+    /// `log.cleaner.dedupe.buffer.size`, of all shards together.
+    pub cleaner_dedupe_buffer_bytes: usize,
+    /// `log.cleaner.io.max.bytes.per.second`, of all shards together.
+    pub cleaner_io_bytes_per_second: u64,
+    /// `log.cleaner.backoff.ms`
+    pub cleaner_backoff_ms: u64,
     /// Settings of a topic without overrides.
     pub topic_defaults: TopicSettings,
     /// One for each of `cores`, in the same order.

@@ -179,6 +179,14 @@ pub static TABLE: &[Row] = &[
     row("write.caching", "false", Kind::Flag { set: |d, flag| d.settings.topic_defaults.write_caching = flag },
         "Answer acks=all once written, before it is flushed: a power loss may then lose it."),
 
+    // Compaction.
+    row("log.cleaner.dedupe.buffer.size", "32MiB", number(Bytes, MIB..=1 << 40, |d, n| d.settings.cleaner_dedupe_buffer_bytes = n as usize),
+        "Memory for the keys of logs being compacted, 24 bytes each; shared among the shards."),
+    row("log.cleaner.io.max.bytes.per.second", "64MiB", number(Bytes, KIB..=1 << 50, |d, n| d.settings.cleaner_io_bytes_per_second = n as u64),
+        "Bytes that compaction reads and writes per second at most; shared among the shards."),
+    row("log.cleaner.backoff.ms", "15s", number(Milliseconds, 0..=i64::MAX, |d, n| d.settings.cleaner_backoff_ms = n as u64),
+        "How long compaction waits when no log is due."),
+
     // Every shard, unless a [[shard]] overrides it.
     row("shards.memory.bytes", "512MiB", number(Bytes, 32 * MIB..=1 << 44, |d, n| d.shard.memory_bytes = n as usize),
         "Memory for requests, tails and caches of one core."),

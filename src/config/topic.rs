@@ -104,7 +104,7 @@ pub const TABLE: &[TopicKey] = keys! {
         "Codec of stored batches; producer keeps the one they were sent with.";
     "compression.zstd.level", Int, "3", Bounds::Between(-131_072, 22), Some("compression.zstd.level"), false,
         "Level of zstd when compression.type is zstd.";
-    "delete.retention.ms", Long, "86400000", Bounds::AtLeast(0), Some("log.cleaner.delete.retention.ms"), false,
+    "delete.retention.ms", Long, "86400000", Bounds::AtLeast(0), Some("log.cleaner.delete.retention.ms"), true,
         "How long a compacted topic keeps tombstones, in milliseconds.";
     "file.delete.delay.ms", Long, "60000", Bounds::AtLeast(0), Some("log.segment.delete.delay.ms"), false,
         "How long a file that is no longer needed stays on disk, in milliseconds.";
@@ -122,7 +122,7 @@ pub const TABLE: &[TopicKey] = keys! {
         "Bytes kept locally under tiered storage; -2 takes retention.bytes.";
     "local.retention.ms", Long, "-2", Bounds::AtLeast(-2), Some("log.local.retention.ms"), false,
         "Milliseconds kept locally under tiered storage; -2 takes retention.ms.";
-    "max.compaction.lag.ms", Long, LONG_MAX, Bounds::AtLeast(1), Some("log.cleaner.max.compaction.lag.ms"), false,
+    "max.compaction.lag.ms", Long, LONG_MAX, Bounds::AtLeast(1), Some("log.cleaner.max.compaction.lag.ms"), true,
         "Longest time a record may escape compaction, in milliseconds.";
     "max.message.bytes", Int, "1048588", Bounds::AtLeast(0), Some("message.max.bytes"), true,
         "Largest record batch in bytes, as compressed, header included.";
@@ -132,9 +132,9 @@ pub const TABLE: &[TopicKey] = keys! {
         "How far behind the broker's clock a record's CreateTime may be, in milliseconds.";
     "message.timestamp.type", String, "CreateTime", Bounds::OneOf(CLOCKS), Some("log.message.timestamp.type"), true,
         "Whose clock a record's timestamp is of: the producer's or the broker's at append.";
-    "min.cleanable.dirty.ratio", Double, "0.5", Bounds::DoubleBetween(0.0, 1.0), Some("log.cleaner.min.cleanable.ratio"), false,
+    "min.cleanable.dirty.ratio", Double, "0.5", Bounds::DoubleBetween(0.0, 1.0), Some("log.cleaner.min.cleanable.ratio"), true,
         "Share of a log that must be dirty before it is compacted.";
-    "min.compaction.lag.ms", Long, "0", Bounds::AtLeast(0), Some("log.cleaner.min.compaction.lag.ms"), false,
+    "min.compaction.lag.ms", Long, "0", Bounds::AtLeast(0), Some("log.cleaner.min.compaction.lag.ms"), true,
         "Shortest time a record stays uncompacted, in milliseconds.";
     "min.insync.replicas", Int, "1", Bounds::AtLeast(1), Some("min.insync.replicas"), false,
         "In-sync replicas that acks=all needs.";

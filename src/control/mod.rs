@@ -11,6 +11,7 @@
 
 pub mod cluster;
 pub mod command;
+mod internal;
 pub mod metadata_log;
 pub mod placement;
 mod publication;
@@ -313,8 +314,7 @@ impl Change {
             if self.cluster.view().topic(&name).is_some() {
                 return self.topic(&name);
             }
-            let topic = NewTopic { name, partitions: -1, replication_factor: -1, ..NewTopic::default() };
-            let results = self.create_topics(&[topic], false);
+            let results = self.create_topics(&[internal::on_demand(name)], false);
             results.into_iter().next().unwrap_or(Err(TopicError::UnknownName))
         };
         names.into_iter().map(create).collect()

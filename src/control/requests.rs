@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     cluster::Cluster,
     command::{Command, Id, Name, Placement},
+    internal,
     placement::place_new,
 };
 use crate::{
@@ -162,7 +163,8 @@ impl Cluster {
             if new.assignments.is_empty() { self.chosen_count(new)? } else { self.assigned_count(new)? };
         self.validate_room_for(count)?;
         let partitions = placements(place_new(self.view(), self.shards(), None, count));
-        Ok(Command::TopicCreated { name: Name(name), id: Id(id), internal: false, partitions, overrides })
+        let internal = internal::is_internal(name.as_str());
+        Ok(Command::TopicCreated { name: Name(name), id: Id(id), internal, partitions, overrides })
     }
 
     /// Judges one topic that shall be deleted.

@@ -5,12 +5,20 @@ use std::{future::Future, net::SocketAddr, pin::Pin, rc::Rc, sync::Arc};
 use bytes::Bytes;
 
 use super::{
-    Context, ControlClient, HandlerSettings, ProducerIds, api_versions, create_partitions, create_topics,
-    delete_topics, describe_cluster, describe_configs, fetch, init_producer_id, list_offsets, metadata,
-    offset_for_leader_epoch, produce,
+    Client, Context, ControlClient, GroupClient, HandlerSettings, ProducerIds, api_versions,
+    create_partitions, create_topics, delete_topics, describe_cluster, describe_configs, fetch,
+    groups::{
+        delete_groups, describe_groups, find_coordinator, heartbeat, join_group, leave_group, list_groups,
+        offset_commit, offset_delete, offset_fetch, sync_group,
+    },
+    init_producer_id, list_offsets, metadata, offset_for_leader_epoch, produce,
 };
 use crate::{
     control::{ControlFailure, ControlReply, ControlRequest},
+    coordinator::{
+        messages::{CoordinatorError, GroupRequest, GroupResult, Listed},
+        service::Coordinator,
+    },
     log::{LogError, Piece},
     model::{ErrorCode, PartitionIndex, PartitionView, ShardId, TopicView},
     shard::Shard,
@@ -61,6 +69,7 @@ pub struct Handlers {
     shard: Rc<Shard>,
     settings: HandlerSettings,
     producer_ids: ProducerIds,
+    groups: Rc<Coordinator>,
 }
 
 impl ControlClient for Shard {
@@ -72,12 +81,26 @@ impl ControlClient for Shard {
     }
 }
 
+impl GroupClient for Rc<Coordinator> {
+    fn ask<'a>(
+        &'a self,
+        group: &'a str,
+        request: GroupRequest,
+    ) -> Pin<Box<dyn Future<Output = GroupResult> + 'a>> {
+        Box::pin(Coordinator::ask(self, group, request))
+    }
+
+    fn list_all(&self) -> Pin<Box<dyn Future<Output = Result<Vec<Listed>, CoordinatorError>> + '_>> {
+        Box::pin(Coordinator::list_all(self))
+    }
+}
+
 impl Handlers {
-    /// Handlers that ask `shard` for work.
+    /// Handlers that ask `shard` for work, and `groups` for groups.
     #[must_use]
-    pub fn new(shard: Rc<Shard>) -> Rc<Self> {
+    pub fn new(shard: Rc<Shard>, groups: Rc<Coordinator>) -> Rc<Self> {
         let settings = HandlerSettings::new(shard.settings());
-        Rc::new(Self { shard, settings, producer_ids: ProducerIds::default() })
+        Rc::new(Self { shard, settings, producer_ids: ProducerIds::default(), groups })
     }
 
     /// The core's shard.
@@ -115,18 +138,24 @@ impl Handlers {
             ApiKey::FETCH => Ok(fetch::handle(&self.shard, head, body)),
             _ => {
                 let handlers = self.clone();
-                Ok(Box::pin(async move { handlers.answer(head, body).await }))
+                let client = Client {
+                    id: header.client_id.unwrap_or_default().to_owned(),
+                    host: peer.map(|peer| format!("/{}", peer.ip())).unwrap_or_default(),
+                };
+                Ok(Box::pin(async move { handlers.answer(head, body, client).await }))
             }
         }
     }
 
-    async fn answer(&self, head: Head, body: Bytes) -> Result<Vec<Piece>, Close> {
+    async fn answer(&self, head: Head, body: Bytes, client: Client) -> Result<Vec<Piece>, Close> {
         let (shard, version) = (&self.shard, head.version);
         let context = Context {
             view: shard.view(),
             settings: &self.settings,
             control: &**shard,
             producer_ids: &self.producer_ids,
+            groups: &self.groups,
+            client,
         };
         macro_rules! cold {
             ($handler:ident) => {
@@ -146,6 +175,17 @@ impl Handlers {
             ApiKey::DESCRIBE_CONFIGS => cold!(describe_configs),
             ApiKey::INIT_PRODUCER_ID => cold!(init_producer_id),
             ApiKey::DESCRIBE_CLUSTER => cold!(describe_cluster),
+            ApiKey::FIND_COORDINATOR => cold!(find_coordinator),
+            ApiKey::JOIN_GROUP => cold!(join_group),
+            ApiKey::HEARTBEAT => cold!(heartbeat),
+            ApiKey::LEAVE_GROUP => cold!(leave_group),
+            ApiKey::SYNC_GROUP => cold!(sync_group),
+            ApiKey::DESCRIBE_GROUPS => cold!(describe_groups),
+            ApiKey::LIST_GROUPS => cold!(list_groups),
+            ApiKey::DELETE_GROUPS => cold!(delete_groups),
+            ApiKey::OFFSET_COMMIT => cold!(offset_commit),
+            ApiKey::OFFSET_FETCH => cold!(offset_fetch),
+            ApiKey::OFFSET_DELETE => cold!(offset_delete),
             api_key => Err(Close::Unsupported { api_key, version }),
         }
     }

@@ -5,7 +5,7 @@ use std::{rc::Rc, time::Duration};
 use bytes::Bytes;
 
 use crate::{
-    log::{Piece, ReadLimits},
+    log::Piece,
     metrics::Counter,
     model::{
         ClusterView, ErrorCode, LeaderEpoch, Offset, PartitionIndex, ShardId, TopicId, TopicPartition,
@@ -14,7 +14,7 @@ use crate::{
     partition::{ReadError, ReadOutcome},
     shard::{
         Shard,
-        work::{PartitionRead, ReadWork},
+        work::{PartitionRead, ReadLimits, ReadWork},
     },
     wire::fetch::{
         FetchPartition, FetchPartitionResponse, FetchRequest, FetchResponse, FetchTopicResponse, FramePiece,
@@ -71,18 +71,19 @@ async fn fetch(shard: &Rc<Shard>, head: Head, body: &Bytes) -> Result<Vec<Piece>
     let view = shard.view();
     let (mut topics, groups) = plan(shard, &view, &request, head.version);
     let bytes_max = usize::try_from(request.max_bytes).unwrap_or(0).min(FETCH_BYTES_MAX);
-    let bytes_min =
-        usize::try_from(request.min_bytes).unwrap_or(0).min(bytes_max).min(FETCH_MEMORY_BYTES_MAX);
+    // Every core reads by itself.
+    let memory_max = FETCH_MEMORY_BYTES_MAX / groups.len().max(1);
+    let bytes_min = usize::try_from(request.min_bytes).unwrap_or(0).min(bytes_max).min(memory_max);
     let wait_max = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
     let refused =
         topics.iter().flat_map(|topic| &topic.partitions).any(|answer| answer.error != ErrorCode::None);
     let (until_bytes, wait_max) = if refused { (0, Duration::ZERO) } else { (bytes_min, wait_max) };
     let (works, places): (Vec<_>, Vec<_>) =
         groups.into_iter().map(|group| ((group.owner, group.reads), group.places)).unzip();
-    let limits = ReadLimits { bytes_max, memory_max: FETCH_MEMORY_BYTES_MAX };
+    let limits = ReadLimits { bytes_max, memory_max, ranges: true };
     let results = shard.read(works, ReadWork { reads: Vec::new(), limits, until_bytes, wait_max }).await;
     let committed = request.isolation_level == READ_COMMITTED;
-    let mut left = limits;
+    let mut left = ReadLimits { memory_max: FETCH_MEMORY_BYTES_MAX, ..limits };
     let mut found = false;
     for (results, places) in results.into_iter().zip(places) {
         for (result, (topic, partition)) in results.into_iter().zip(places) {

@@ -1,7 +1,7 @@
 //! One file per API: from a request to its response. The only room that chooses error codes.
 //!
 //! Read [`dispatch`] first: from a frame to the handler of its API. Then the two hot ones, [`produce`]
-//! and [`fetch`], which ask the shard for work, and any of the others.
+//! and [`fetch`], which ask the shard for work, and any of the others; those of consumer groups are in [`groups`].
 //!
 //! A cold handler knows no socket and no frame. What it needs beyond the request is in [`Context`]:
 //! the cluster as of now, settings, and a way to `control`. Fields that a version does not have
@@ -15,6 +15,7 @@ pub mod describe_cluster;
 pub mod describe_configs;
 pub mod dispatch;
 pub mod fetch;
+pub mod groups;
 pub mod init_producer_id;
 pub mod list_offsets;
 pub mod metadata;
@@ -31,6 +32,7 @@ pub use self::{
 use crate::{
     config::{BrokerSetting, Settings, topic::TopicDefaults},
     control::{ControlFailure, ControlReply, ControlRequest, TopicError},
+    coordinator::messages::{CoordinatorError, GroupRequest, GroupResult, Listed},
     model::{ClusterView, ErrorCode, TopicId},
     wire::messages::{StrBytes, Uuid},
 };
@@ -44,6 +46,28 @@ pub trait ControlClient {
     ///
     /// A full queue or a control that has stopped answers [`ControlFailure::Unavailable`].
     fn call(&self, request: ControlRequest) -> Pin<Box<dyn Future<Output = ControlReply> + '_>>;
+}
+
+/// The way to the groups, on whichever core they are.
+pub trait GroupClient {
+    /// Asks the coordinator of a group.
+    fn ask<'a>(
+        &'a self,
+        group: &'a str,
+        request: GroupRequest,
+    ) -> Pin<Box<dyn Future<Output = GroupResult> + 'a>>;
+
+    /// All groups.
+    fn list_all(&self) -> Pin<Box<dyn Future<Output = Result<Vec<Listed>, CoordinatorError>> + '_>>;
+}
+
+/// Who sent a request.
+#[derive(Debug, Clone, Default)]
+pub struct Client {
+    /// `client.id`, empty if it did not say.
+    pub id: String,
+    /// Its address, as Kafka shows it: `/127.0.0.1`.
+    pub host: String,
 }
 
 /// Settings that handlers answer by or tell of.
@@ -79,6 +103,10 @@ pub struct Context<'a> {
     pub control: &'a dyn ControlClient,
     /// Producer ids this shard may hand out.
     pub producer_ids: &'a ProducerIds,
+    /// The way to the groups.
+    pub groups: &'a dyn GroupClient,
+    /// Who asks.
+    pub client: Client,
 }
 
 /// Kafka's code for one refused item.

@@ -31,6 +31,19 @@ impl ControlClient for Absent {
     }
 }
 
+/// Groups that are not there.
+struct NoGroups;
+
+impl GroupClient for NoGroups {
+    fn ask<'a>(&'a self, _: &'a str, _: GroupRequest) -> Pin<Box<dyn Future<Output = GroupResult> + 'a>> {
+        Box::pin(ready(Err(CoordinatorError::NotCoordinator)))
+    }
+
+    fn list_all(&self) -> Pin<Box<dyn Future<Output = Result<Vec<Listed>, CoordinatorError>> + '_>> {
+        Box::pin(ready(Ok(Vec::new())))
+    }
+}
+
 /// A broker as handlers see it.
 struct Node {
     control: Direct,
@@ -72,6 +85,8 @@ impl Node {
             settings: &self.settings,
             control: &self.control,
             producer_ids: &self.producer_ids,
+            groups: &NoGroups,
+            client: Client::default(),
         }
     }
 

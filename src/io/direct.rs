@@ -74,6 +74,13 @@ fn write_small(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 impl Disk for DirectDisk {
+    fn compute<'a>(&'a self, work: Box<dyn FnOnce() + Send>) -> DiskFuture<'a, io::Result<()>> {
+        Box::pin(aside(move || {
+            work();
+            Ok(())
+        }))
+    }
+
     fn open<'a>(&'a self, path: &'a Path, how: Open) -> DiskFuture<'a, io::Result<Rc<dyn DiskFile>>> {
         let path = path.to_owned();
         Box::pin(async move {

@@ -41,6 +41,9 @@ pub enum Open {
 
 /// Names, whole small files, and files for direct I/O, below one data directory.
 pub trait Disk {
+    /// Does a long computation beside this core, which goes on with other things meanwhile.
+    fn compute<'a>(&'a self, work: Box<dyn FnOnce() + Send>) -> DiskFuture<'a, io::Result<()>>;
+
     /// Opens a file for direct reading and writing.
     fn open<'a>(&'a self, path: &'a Path, how: Open) -> DiskFuture<'a, io::Result<Rc<dyn DiskFile>>>;
 

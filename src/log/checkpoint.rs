@@ -170,6 +170,13 @@ pub(super) fn encode_log(log: &Log) -> Rc<[u8]> {
     out.offset(range.end);
     out.bytes(snapshot);
     out.bytes(replayed.as_flattened());
+    out.offset(log.compacted_to);
+    let rewritten = || log.sealed.iter().filter(|segment| segment.version > 0);
+    out.u32(rewritten().count() as u32);
+    for segment in rewritten() {
+        out.offset(segment.base);
+        out.u32(segment.version);
+    }
     out.0.into()
 }
 
@@ -189,13 +196,25 @@ pub(super) fn decode_log(entry: &[u8], settings: Arc<TopicSettings>) -> Option<L
     let epoch = |from: &mut Reader| Some((LeaderEpoch::new(from.u32()? as i32), from.offset()?));
     let epochs = (0..from.u32()?).map(|_| epoch(&mut from)).collect::<Option<Vec<_>>>()?;
     let segment = |from: &mut Reader| {
-        Some(Sealed { base: from.offset()?, length: from.u64()?, max_timestamp: from.u64()? as i64 })
+        let (base, length, max_timestamp) = (from.offset()?, from.u64()?, from.u64()? as i64);
+        Some(Sealed { base, length, max_timestamp, version: 0 })
     };
-    let sealed = (0..from.u32()?).map(|_| segment(&mut from)).collect::<Option<Vec<_>>>()?;
+    let mut sealed = (0..from.u32()?).map(|_| segment(&mut from)).collect::<Option<Vec<_>>>()?;
     let quarantined = from.offset()?..from.offset()?;
     let (snapshot, replayed) = (from.bytes()?, from.bytes()?.as_chunks().0.to_vec());
 
+    // Entries written before there was compaction end here.
+    let mut compacted_to = log_start;
+    if !from.0.is_empty() {
+        compacted_to = from.offset()?;
+        for _ in 0..from.u32()? {
+            let (base, version) = (from.offset()?, from.u32()?);
+            sealed.iter_mut().find(|segment| segment.base == base)?.version = version;
+        }
+    }
+
     let mut log = Log::new(partition, settings, log_start);
+    log.compacted_to = compacted_to;
     let mut active = Live::resumed(base, settled, first, max);
     active.end = settled + inline.len() as u64;
     active.index_valid_to = index_valid_to.min(active.end);

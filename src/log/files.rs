@@ -7,7 +7,11 @@ use crate::{
         buffer::{AlignedBuffer, BLOCK, block_end, block_start},
         disk::{DiskFile, Open},
     },
-    log::{Condemned, LogId, Store},
+    log::{
+        Condemned, LogId, Store,
+        format::{partition_directory, segment_in_name},
+        partition_log::Sealed,
+    },
     model::{Offset, TopicPartition},
 };
 
@@ -20,22 +24,66 @@ impl Store {
         segment: Offset,
         how: Open,
     ) -> io::Result<Rc<dyn DiskFile>> {
-        let open = self.files.borrow_mut().get(&(id, segment));
+        let version = self.version_of(id, segment);
+        let open = self.files.borrow_mut().get(&(id, segment, version));
         if let Some(file) = open {
             return Ok(file);
         }
-        let file = self.disk.open(&self.segment_path(partition, segment), how).await?;
-        self.files.borrow_mut().insert((id, segment), file.clone());
+        let file = self.disk.open(&self.segment_path(partition, segment, version), how).await?;
+        self.files.borrow_mut().insert((id, segment, version), file.clone());
         Ok(file)
     }
 
+    /// How often compaction has rewritten a segment: it names the file. A segment that the log does not know
+    /// any more has version 0; its file, if there is one, is not looked for.
+    pub(super) fn version_of(&self, id: LogId, segment: Offset) -> u32 {
+        self.with_log(id, |log| log.version_of(segment)).unwrap_or(0)
+    }
+
     /// Lets the files of forgotten segments go with the checkpoint after the next.
-    pub(super) fn condemn(&self, id: LogId, partition: TopicPartition, gone: Vec<Offset>) {
+    pub(super) fn condemn(&self, id: LogId, partition: TopicPartition, gone: Vec<Sealed>) {
         // A checkpoint under way may have its picture already.
         let under_way = u64::from(self.state.checkpointing.get());
         let checkpoint = self.state.checkpoint_sequence.get() + 2 + under_way;
         let condemned = gone.into_iter().map(|segment| Condemned { id, partition, segment, checkpoint });
         self.logs.borrow_mut().condemned.extend(condemned);
+    }
+
+    /// Removes files of a partition that neither its log nor a checkpoint knows: leftovers of a start whose
+    /// journal did not survive as far, and of a compaction that did not come to its end. Not while logs are
+    /// being recovered: what the journal still has to say may name them.
+    pub(super) async fn sweep_leftovers(&self, id: LogId, partition: TopicPartition) -> io::Result<()> {
+        if self.state.recovering.get() || self.with_log(id, |log| log.sweeping += 1).is_err() {
+            return Ok(());
+        }
+        let swept = self.remove_unknown(id, partition).await;
+        let _ = self.with_log(id, |log| log.sweeping -= 1);
+        self.signals.settled.notify();
+        swept
+    }
+
+    async fn remove_unknown(&self, id: LogId, partition: TopicPartition) -> io::Result<()> {
+        let directory = partition_directory(&self.options.data, partition);
+        let names = self.disk.list(&directory).await;
+        if is_absent(&names) {
+            return Ok(());
+        }
+        for name in names? {
+            let is_known = |segment| {
+                let is_condemned =
+                    |c: &Condemned| c.id == id && (c.segment.base, c.segment.version) == segment;
+                // Of a log that is gone nothing is removed here.
+                self.logs.borrow().condemned.iter().any(is_condemned)
+                    || self.with_log(id, |log| log.knows(segment)).unwrap_or(true)
+            };
+            if segment_in_name(&name).is_some_and(|segment| !is_known(segment)) {
+                let removed = self.disk.remove_file(&directory.join(name)).await;
+                if !is_absent(&removed) {
+                    removed?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Removes the files that neither of the two checkpoints knows any more.
@@ -59,10 +107,12 @@ impl Store {
 
     /// Removes the files of a segment. What cannot be removed is a leftover: the next segment of the
     /// partition that is made sweeps it away.
-    async fn free_segment(&self, id: LogId, partition: TopicPartition, segment: Offset) {
-        self.files.borrow_mut().remove(&(id, segment));
-        self.indexes.borrow_mut().remove(&(id, segment));
-        for path in [self.segment_path(partition, segment), self.index_path(partition, segment)] {
+    async fn free_segment(&self, id: LogId, partition: TopicPartition, segment: Sealed) {
+        let (base, version) = (segment.base, segment.version);
+        self.files.borrow_mut().remove(&(id, base, version));
+        self.indexes.borrow_mut().remove(&(id, base, version));
+        self.shared_files.borrow_mut().forget(&(id, base, version));
+        for path in [self.segment_path(partition, base, version), self.index_path(partition, base, version)] {
             let removed = self.disk.remove_file(&path).await;
             if !is_absent(&removed)
                 && let Err(error) = removed

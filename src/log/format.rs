@@ -3,6 +3,8 @@
 //! ```text
 //! DATA/topics/<topic id>/<partition>/<base offset, 20 digits>.log     v2 batches back to back
 //!                                    <base offset, 20 digits>.index   see index.rs
+//!                                    <base offset>.<version>.log      rewritten so often by compaction
+//!                                    <base offset>.<version>.index
 //! DATA/shards/CURRENT                     which generation of shards is valid (generation.rs)
 //! DATA/shards/<generation>-<shard>/checkpoint.{0,1}                   see checkpoint.rs
 //!                                  journal.<slot>                     groups of frames
@@ -136,6 +138,11 @@ impl Frame {
         Self::new(FrameKind::LogStart, partition, -1, start, start)
     }
 
+    /// A frame that says that segments of `partition`, from `base` on, were replaced; its payload says how.
+    pub(super) fn replaced(partition: TopicPartition, base: Offset) -> Self {
+        Self::new(FrameKind::Replaced, partition, -1, base, base)
+    }
+
     fn new(
         kind: FrameKind,
         partition: TopicPartition,
@@ -230,6 +237,8 @@ pub(super) struct BatchHead {
     pub(super) length: usize,
     pub(super) leader_epoch: i32,
     pub(super) max_timestamp: i64,
+    /// Compaction keeps some batches without records: nobody's time lies in them.
+    pub(super) is_empty: bool,
 }
 
 impl BatchHead {
@@ -247,6 +256,7 @@ impl BatchHead {
             length,
             leader_epoch: i32_at(12),
             max_timestamp: i64_at(35),
+            is_empty: i32_at(57) == 0,
         })
     }
 }
@@ -257,19 +267,34 @@ pub fn partition_directory(data: &Path, partition: TopicPartition) -> PathBuf {
     data.join("topics").join(partition.topic.to_string()).join(partition.partition.to_string())
 }
 
-pub(super) fn segment_name(base: Offset) -> String {
-    format!("{:020}.log", base.get())
+/// Name of a segment's file. `version` counts how often compaction has rewritten it.
+pub(super) fn segment_name(base: Offset, version: u32) -> String {
+    versioned_name(base, version, "log")
 }
 
-pub(super) fn index_name(base: Offset) -> String {
-    format!("{:020}.index", base.get())
+/// Name of a segment's index.
+pub(super) fn index_name(base: Offset, version: u32) -> String {
+    versioned_name(base, version, "index")
 }
 
-/// The base offset in the name of a segment or its index.
-pub(super) fn base_in_name(name: &str) -> Option<Offset> {
-    let (digits, kind) = name.split_once('.')?;
+fn versioned_name(base: Offset, version: u32, kind: &str) -> String {
+    match version {
+        0 => format!("{:020}.{kind}", base.get()),
+        _ => format!("{:020}.{version}.{kind}", base.get()),
+    }
+}
+
+/// Base offset and version in the name of a segment or its index.
+pub(super) fn segment_in_name(name: &str) -> Option<(Offset, u32)> {
+    let (digits, rest) = name.split_once('.')?;
+    let (version, kind) = match rest.split_once('.') {
+        Some((version, kind)) if version.bytes().all(|byte| byte.is_ascii_digit()) => {
+            (version.parse().ok()?, kind)
+        }
+        _ => (0, rest),
+    };
     let known = matches!(kind, "log" | "index" | "index.new" | "new");
-    (known && digits.len() == 20).then(|| digits.parse().ok().map(Offset::new))?
+    (known && digits.len() == 20).then(|| Some((Offset::new(digits.parse().ok()?), version)))?
 }
 
 pub(super) fn shards_directory(data: &Path) -> PathBuf {
@@ -351,10 +376,15 @@ mod tests {
     #[test]
     fn names_read_back() {
         let base = Offset::new(1234);
-        assert_eq!(segment_name(base), "00000000000000001234.log");
-        assert_eq!(base_in_name(&segment_name(base)), Some(base));
-        assert_eq!(base_in_name(&index_name(base)), Some(base));
-        assert_eq!(base_in_name("partition.metadata"), None);
+        assert_eq!(segment_name(base, 0), "00000000000000001234.log");
+        assert_eq!(index_name(base, 7), "00000000000000001234.7.index");
+        for version in [0, 1, 12] {
+            assert_eq!(segment_in_name(&segment_name(base, version)), Some((base, version)));
+            assert_eq!(segment_in_name(&index_name(base, version)), Some((base, version)));
+        }
+        assert_eq!(segment_in_name("00000000000000001234.7.new"), Some((base, 7)));
+        assert_eq!(segment_in_name("00000000000000001234.x.log"), None);
+        assert_eq!(segment_in_name("partition.metadata"), None);
         assert_eq!(slot_in_name(&journal_name(3)), Some(3));
     }
 }

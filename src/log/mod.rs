@@ -5,8 +5,8 @@
 //!
 //! An append is synchronous: one copy of the batch into the journal's gathering group, one into the
 //! partition's memory tail. Everything else happens in tasks that the shard spawns once:
-//! [`Store::run_commits`] (in front), [`Store::run_flushes`], [`Store::run_settling`] and
-//! [`Store::run_checkpoints`] (behind).
+//! [`Store::run_commits`] (in front), [`Store::run_flushes`], [`Store::run_settling`],
+//! [`Store::run_checkpoints`] and [`Store::run_compaction`] (behind).
 //!
 //! ```text
 //! append --> gathering group --(one write, and a sync if due)--> journal      written_end, durable_end
@@ -24,12 +24,14 @@
 //! In the order to read them: [`format`] (bytes on disk), `partition_log.rs` (one log's state), `tail.rs`
 //! (memory), `journal.rs` and `commit.rs` (group commit), `settle.rs` (segments), `checkpoint.rs` (what)
 //! and `checkpointing.rs` (when), [`recovery`] and `replay.rs` (after a crash), [`generation`] (which
-//! shards' directories are valid), `reader.rs`, `ranges.rs`, [`index`], [`leader_epochs`]; `files.rs`, `lru.rs` and
+//! shards' directories are valid), `compaction` (the last record of each key), `reader.rs`, `ranges.rs`,
+//! [`index`], [`leader_epochs`]; `files.rs`, `lru.rs` and
 //! `slab.rs` are bounded caches and names.
 
 mod checkpoint;
 mod checkpointing;
 mod commit;
+mod compaction;
 mod error;
 mod files;
 pub mod format;
@@ -51,7 +53,7 @@ mod tests;
 
 use std::{
     cell::{Cell, RefCell},
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     io,
     path::{Path, PathBuf},
     rc::Rc,
@@ -62,6 +64,7 @@ use std::{
 use bytes::Bytes;
 
 pub use crate::io::send::Piece;
+pub use compaction::CompactionOptions;
 pub use error::{LogError, OpenError};
 pub use generation::{Generation, current_generation, move_orphans, publish_generation};
 pub use ranges::ReadLimits;
@@ -79,10 +82,10 @@ use crate::{
         index::Entry,
         journal::Journal,
         lru::Lru,
-        partition_log::Log,
+        partition_log::{Log, Sealed},
         slab::Slab,
     },
-    model::{LeaderEpoch, Offset, TopicPartition, TopicSettings},
+    model::{LeaderEpoch, Offset, ProducerId, TopicPartition, TopicSettings},
 };
 
 /// Where a store lies, and its bounds. Sizes in bytes.
@@ -114,6 +117,8 @@ pub struct StoreOptions {
     pub open_files_max: usize,
     /// Segment indexes in memory, beside those of active segments.
     pub indexes_max: usize,
+    /// Bounds and pace of compaction.
+    pub compaction: CompactionOptions,
 }
 
 impl StoreOptions {
@@ -134,6 +139,7 @@ impl StoreOptions {
             tail_cache_bytes_max: 64 << 20,
             open_files_max: 1024,
             indexes_max: 32,
+            compaction: CompactionOptions::default(),
         }
     }
 }
@@ -165,6 +171,12 @@ pub trait Observer {
     /// far. Must not call the store.
     fn snapshot(&self, log: LogId) -> Vec<u8>;
 
+    /// Compaction leaves alone what lies at or above: the high watermark, or the first undecided transaction.
+    fn stable_end(&self, log: LogId) -> Offset;
+
+    /// The last offset of the last batch of each producer that is still known: compaction keeps that batch.
+    fn last_offsets(&self, log: LogId) -> HashMap<ProducerId, Offset>;
+
     /// The log, or all of them, can take nothing more until a restart.
     fn failed(&self, log: Option<LogId>, why: &str);
 }
@@ -176,8 +188,8 @@ pub struct Store {
     options: StoreOptions,
     logs: RefCell<Logs>,
     journal: RefCell<Journal>,
-    files: RefCell<Lru<(LogId, Offset), Rc<dyn DiskFile>>>,
-    indexes: RefCell<Lru<(LogId, Offset), OlderIndex>>,
+    files: RefCell<Lru<SegmentKey, Rc<dyn DiskFile>>>,
+    indexes: RefCell<Lru<SegmentKey, OlderIndex>>,
     shared_files: RefCell<ranges::SharedFiles>,
     observer: RefCell<Option<Rc<dyn Observer>>>,
     state: State,
@@ -185,6 +197,9 @@ pub struct Store {
     /// Former shards whose journals lost durable frames.
     damaged_journals: RefCell<Vec<u32>>,
 }
+
+/// A segment's file: whose, base offset, and how often it was rewritten.
+type SegmentKey = (LogId, Offset, u32);
 
 /// The entries of a segment's index file, and what walks have learned since.
 type OlderIndex = Rc<RefCell<Vec<Entry>>>;
@@ -210,7 +225,7 @@ struct Logs {
 struct Condemned {
     id: LogId,
     partition: TopicPartition,
-    segment: Offset,
+    segment: Sealed,
     /// The checkpoint with which they go.
     checkpoint: u64,
 }
@@ -222,6 +237,8 @@ struct State {
     closing: Cell<bool>,
     closed: Cell<bool>,
     flush_requested: Cell<bool>,
+    /// The logs are being put together from checkpoints and journals.
+    recovering: Cell<bool>,
     checkpoint_requested: Cell<bool>,
     checkpointing: Cell<bool>,
     /// Something was appended or created since the last checkpoint.
@@ -241,6 +258,7 @@ struct Signals {
     checkpoint: Notify,
     journal_room: Notify,
     room: Notify,
+    compaction: Notify,
     progress: Notify,
 }
 
@@ -519,7 +537,8 @@ impl Store {
     /// # Errors
     /// The files could not be removed; the log is forgotten all the same.
     pub async fn delete_log(&self, id: LogId) -> Result<(), LogError> {
-        while self.with_log(id, |log| log.settling)? {
+        self.with_log(id, |log| log.doomed = true)?;
+        while self.with_log(id, |log| log.settling || log.compacting)? {
             self.signals.settled.notified().await;
         }
         let log = self.logs.borrow_mut().remove(id).ok_or(LogError::UnknownLog)?;
@@ -556,6 +575,7 @@ impl Store {
     /// [`LogError::Failed`]; the next start recovers as after a crash.
     pub async fn close(&self, clean: bool) -> Result<(), LogError> {
         self.state.closing.set(true);
+        self.signals.compaction.notify();
         let is_durable = || {
             let journal = self.journal.borrow();
             journal.is_idle() && journal.durable_end == journal.next_sequence
@@ -604,17 +624,27 @@ impl Store {
 
     fn wake_all(&self) {
         let s = &self.signals;
-        [&s.commit, &s.flush, &s.settle, &s.settled, &s.checkpoint, &s.journal_room, &s.room, &s.progress]
-            .into_iter()
-            .for_each(Notify::notify);
+        [
+            &s.commit,
+            &s.flush,
+            &s.settle,
+            &s.settled,
+            &s.checkpoint,
+            &s.journal_room,
+            &s.room,
+            &s.compaction,
+            &s.progress,
+        ]
+        .into_iter()
+        .for_each(Notify::notify);
     }
 
-    fn segment_path(&self, partition: TopicPartition, segment: Offset) -> PathBuf {
-        partition_directory(&self.options.data, partition).join(segment_name(segment))
+    fn segment_path(&self, partition: TopicPartition, segment: Offset, version: u32) -> PathBuf {
+        partition_directory(&self.options.data, partition).join(segment_name(segment, version))
     }
 
-    fn index_path(&self, partition: TopicPartition, segment: Offset) -> PathBuf {
-        partition_directory(&self.options.data, partition).join(index_name(segment))
+    fn index_path(&self, partition: TopicPartition, segment: Offset, version: u32) -> PathBuf {
+        partition_directory(&self.options.data, partition).join(index_name(segment, version))
     }
 
     fn directory(&self) -> PathBuf {

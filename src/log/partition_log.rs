@@ -23,6 +23,8 @@ pub(super) struct Sealed {
     pub(super) base: Offset,
     pub(super) length: u64,
     pub(super) max_timestamp: i64,
+    /// How often compaction has rewritten it; names its file.
+    pub(super) version: u32,
 }
 
 /// A segment of which some bytes may be in memory only: the active one, or one rolled a moment ago.
@@ -151,6 +153,20 @@ pub(super) struct Log {
     pub(super) settle_all: bool,
     /// When it was appended to last, on the clock of the appends.
     pub(super) appended_ms: i64,
+    /// Compaction has seen every record below.
+    pub(super) compacted_to: Offset,
+    /// Compaction is at it.
+    pub(super) compacting: bool,
+    /// The segment that compaction is writing: base offset and version.
+    pub(super) being_written: Option<(Offset, u32)>,
+    /// Compaction has met something that it cannot read.
+    pub(super) uncleanable: bool,
+    /// How many are removing files that nobody knows.
+    pub(super) sweeping: u32,
+    /// To be deleted as soon as nobody is at it.
+    pub(super) doomed: bool,
+    /// How often segments were replaced by rewritten ones: positions found before are void then.
+    pub(super) replacements: u64,
     hints: [Option<Hint>; HINTS_MAX],
     next_hint: usize,
 }
@@ -177,6 +193,13 @@ impl Log {
             settling: false,
             settle_all: false,
             appended_ms: 0,
+            compacted_to: start,
+            compacting: false,
+            being_written: None,
+            uncleanable: false,
+            sweeping: 0,
+            doomed: false,
+            replacements: 0,
             hints: [None; HINTS_MAX],
             next_hint: 0,
         }
@@ -224,12 +247,23 @@ impl Log {
         self.appended_ms = now_ms;
     }
 
+    /// `segment.ms`; of a compacted log no longer than a record may wait for compaction.
+    ///
+    /// Source: Kafka, `LogConfig.maxSegmentMs`.
+    fn segment_ms(&self) -> i64 {
+        let settings = &self.settings;
+        match settings.cleanup_policy.compact {
+            true => settings.segment_ms.min(settings.max_compaction_lag_ms),
+            false => settings.segment_ms,
+        }
+    }
+
     /// Source: Kafka, `LogSegment.shouldRoll`.
     fn rolls_before(&self, bytes: u64, next: Offset, timestamp: i64) -> bool {
         let active = self.active();
         active.end > 0
             && (active.end + bytes > self.settings.segment_bytes
-                || timestamp.saturating_sub(active.first_timestamp) > self.settings.segment_ms
+                || timestamp.saturating_sub(active.first_timestamp) > self.segment_ms()
                 || next.get() - active.base.get() > i64::from(i32::MAX))
     }
 
@@ -241,7 +275,7 @@ impl Log {
     }
 
     /// Lets the log start at `start`, which lies within it. Returns the segments that lie wholly below.
-    pub(super) fn start_at(&mut self, start: Offset) -> Vec<Offset> {
+    pub(super) fn start_at(&mut self, start: Offset) -> Vec<Sealed> {
         assert!(start <= self.next, "{}: start {start} above end {}", self.partition, self.next);
         self.log_start = self.log_start.max(start);
         self.dirty = true;
@@ -251,12 +285,11 @@ impl Log {
     }
 
     /// Forgets the sealed segments that lie wholly below the log start.
-    pub(super) fn forget_below_start(&mut self) -> Vec<Offset> {
+    pub(super) fn forget_below_start(&mut self) -> Vec<Sealed> {
         let bases = self.segments().map(|segment| segment.base).collect::<Vec<_>>();
         let below = bases.windows(2).take(self.sealed.len()).take_while(|pair| pair[1] <= self.log_start);
-        let gone: Vec<Offset> = below.map(|pair| pair[0]).collect();
-        self.sealed.drain(..gone.len());
-        gone
+        let gone = below.count();
+        self.sealed.drain(..gone).collect()
     }
 
     /// Leaves out the offsets up to `end`, which cannot be read back.
@@ -282,6 +315,7 @@ impl Log {
             base: live.base,
             length: live.end,
             max_timestamp: live.max_timestamp,
+            version: 0,
         });
         self.sealed.iter().copied().chain(live)
     }
@@ -293,6 +327,16 @@ impl Log {
             .find(|live| live.base == segment)
             .map(|live| live.end)
             .or_else(|| self.sealed_segment(segment).map(|sealed| sealed.length))
+    }
+
+    /// Whether a file is that of one of its segments, or will be.
+    pub(super) fn knows(&self, segment: (Offset, u32)) -> bool {
+        self.being_written == Some(segment) || self.segments().any(|s| (s.base, s.version) == segment)
+    }
+
+    /// How often compaction has rewritten a segment.
+    pub(super) fn version_of(&self, segment: Offset) -> u32 {
+        self.sealed_segment(segment).map_or(0, |sealed| sealed.version)
     }
 
     pub(super) fn sealed_segment(&self, segment: Offset) -> Option<&Sealed> {
@@ -312,13 +356,8 @@ impl Log {
         }
     }
 
-    /// Positions in this segment mean nothing any more.
-    pub(super) fn forget_hints(&mut self, segment: Offset) {
-        for hint in &mut self.hints {
-            if hint.is_some_and(|hint| hint.segment == segment) {
-                *hint = None;
-            }
-        }
+    pub(super) fn forget_hints(&mut self) {
+        self.hints = [None; HINTS_MAX];
     }
 
     /// The part of a request that can be answered.

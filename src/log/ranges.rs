@@ -14,13 +14,15 @@ use std::{
     sync::{Arc, Weak},
 };
 
+use bytes::Bytes;
+
 use crate::{
     io::{
         file_range::{FileRange, SharedFile},
         send::Piece,
     },
     log::{
-        LogError, LogId, Store,
+        LogError, LogId, SegmentKey, Store,
         index::{self, Entry, Seek},
         lru::Lru,
         partition_log::{Sealed, Wanted},
@@ -28,18 +30,18 @@ use crate::{
     model::{Offset, TopicPartition},
 };
 
+/// A walked answer smaller than this does not keep what the walk has read.
+const COPIED_BELOW_BYTES: usize = 64 * 1024;
 /// Sealed segments of one shard that are kept open for ranges, beside those that are being sent.
 const SHARED_FILES_MAX: usize = 64;
 
-type Key = (LogId, Offset);
-
 /// Files that ranges are made of, and who still reads.
 pub(super) struct SharedFiles {
-    open: Lru<Key, Arc<SharedFile>>,
+    open: Lru<SegmentKey, Arc<SharedFile>>,
     /// All that may still be read, also after they have left `open`.
-    lent: HashMap<Key, Vec<Weak<SharedFile>>>,
+    lent: HashMap<SegmentKey, Vec<Weak<SharedFile>>>,
     /// Reads of segments that are waiting for the disk.
-    walks: HashMap<Key, usize>,
+    walks: HashMap<SegmentKey, usize>,
 }
 
 impl Default for SharedFiles {
@@ -49,7 +51,7 @@ impl Default for SharedFiles {
 }
 
 impl SharedFiles {
-    fn insert(&mut self, key: Key, file: &Arc<SharedFile>) {
+    fn insert(&mut self, key: SegmentKey, file: &Arc<SharedFile>) {
         if self.lent.len() >= 2 * SHARED_FILES_MAX {
             self.lent.retain(|_, files| {
                 files.retain(|file| file.strong_count() > 0);
@@ -66,7 +68,12 @@ impl SharedFiles {
         self.open.retain(|key| key.0 != id);
     }
 
-    fn has_readers(&self, key: Key) -> bool {
+    /// The segment's files are removed; ranges that were given out keep what they have.
+    pub(super) fn forget(&mut self, key: &SegmentKey) {
+        self.open.remove(key);
+    }
+
+    fn has_readers(&self, key: SegmentKey) -> bool {
         let lent = self.lent.get(&key).into_iter().flatten();
         self.walks.contains_key(&key) || lent.filter_map(Weak::upgrade).any(|file| file.is_read())
     }
@@ -75,7 +82,7 @@ impl SharedFiles {
 /// Counts a read that waits for the disk, until dropped.
 pub(super) struct Walk<'a> {
     store: &'a Store,
-    key: Key,
+    key: SegmentKey,
 }
 
 impl Drop for Walk<'_> {
@@ -97,6 +104,16 @@ pub struct ReadLimits {
     pub bytes_max: usize,
     /// Of what it holds in memory.
     pub memory_max: usize,
+    /// Whether the answer may hold ranges of files.
+    pub ranges: bool,
+}
+
+impl ReadLimits {
+    /// All of the answer is wanted in memory.
+    #[must_use]
+    pub const fn in_memory(bytes_max: usize) -> Self {
+        Self { bytes_max, memory_max: bytes_max, ranges: false }
+    }
 }
 
 impl Store {
@@ -119,35 +136,32 @@ impl Store {
             return Ok(answer.into_iter().map(Piece::Memory).collect());
         }
         let wanted = Wanted { max_bytes: limits.bytes_max, ..wanted };
-        if let Some(range) = self.read_range(id, wanted).await? {
+        if limits.ranges
+            && let Some(range) = self.read_range(id, wanted).await?
+        {
             return Ok(vec![Piece::File(range)]);
         }
         if memory_max == 0 && !at_least_one {
             return Ok(Vec::new());
         }
-        let answer = self.read(id, from, end, memory_max, at_least_one).await?;
+        let mut answer = self.read(id, from, end, memory_max, at_least_one).await?;
+        let bytes: usize = answer.iter().map(Bytes::len).sum();
+        if bytes > 0 && bytes < COPIED_BELOW_BYTES {
+            answer = vec![answer.concat().into()]; // what was read for the walk is much larger
+        }
         Ok(answer.into_iter().map(Piece::Memory).collect())
     }
 
-    /// Whether a segment's file is being read, or is still to be sent to someone. Until then its bytes
+    /// Whether the file of one version of a segment is being read, or is still to be sent to someone. Until then its bytes
     /// must stay as they are: the file may be removed or replaced, but not written.
     #[must_use]
-    pub fn has_readers(&self, id: LogId, segment: Offset) -> bool {
-        self.shared_files.borrow().has_readers((id, segment))
-    }
-
-    /// Forgets the open files and the index of a segment that has been removed or replaced. Ranges that
-    /// were given out keep what they have.
-    pub fn forget_segment(&self, id: LogId, segment: Offset) {
-        self.files.borrow_mut().remove(&(id, segment));
-        self.indexes.borrow_mut().remove(&(id, segment));
-        self.shared_files.borrow_mut().open.remove(&(id, segment));
-        let _ = self.with_log(id, |log| log.forget_hints(segment));
+    pub fn has_readers(&self, id: LogId, segment: Offset, version: u32) -> bool {
+        self.shared_files.borrow().has_readers((id, segment, version))
     }
 
     /// Says that a segment is read from now on, until the result is dropped.
-    pub(super) fn walking(&self, id: LogId, segment: Offset) -> Walk<'_> {
-        let key = (id, segment);
+    pub(super) fn walking(&self, id: LogId, segment: Offset, version: u32) -> Walk<'_> {
+        let key = (id, segment, version);
         *self.shared_files.borrow_mut().walks.entry(key).or_default() += 1;
         Walk { store: self, key }
     }
@@ -155,7 +169,8 @@ impl Store {
     /// The range that answers a request; `None` if it must be walked.
     async fn read_range(&self, id: LogId, wanted: Wanted) -> Result<Option<FileRange>, LogError> {
         let wanted = self.with_log(id, |log| log.narrow(wanted))??;
-        let (partition, segment) = self.with_log(id, |log| (log.partition, log.segment_of(wanted.from)))?;
+        let (partition, segment, replacements) =
+            self.with_log(id, |log| (log.partition, log.segment_of(wanted.from), log.replacements))?;
         let Some(sealed) = self.sealed(id, segment)? else { return Ok(None) };
         if wanted.from >= wanted.end {
             return Ok(None);
@@ -175,19 +190,12 @@ impl Store {
                 None => return Ok(None),
             },
         };
-        // From here on nothing waits: what was looked up still holds, if it is still there.
-        let unchanged = self.sealed(id, segment)?.is_some_and(|now| now == sealed)
-            && self
-                .shared_files
-                .borrow_mut()
-                .open
-                .get(&(id, segment))
-                .is_some_and(|f| Arc::ptr_eq(&f, &file));
-        if !unchanged {
-            return Ok(None);
-        }
-        let following =
-            self.with_log(id, |log| log.segments().map(|other| other.base).find(|&base| base > segment))?;
+        // From here on nothing waits: what was looked up still holds, if no segment was replaced meanwhile.
+        let following = self.with_log(id, |log| {
+            let following = log.segments().map(|other| other.base).find(|&base| base > segment);
+            (log.replacements == replacements).then_some(following)
+        })?;
+        let Some(following) = following else { return Ok(None) };
         let end = range_end(&index.borrow(), start, sealed.length, following, &wanted);
         Ok(end.map(|end| FileRange::new(file, start, end - start)))
     }
@@ -204,14 +212,22 @@ impl Store {
         partition: TopicPartition,
         sealed: Sealed,
     ) -> Option<Arc<SharedFile>> {
-        let open = self.shared_files.borrow_mut().open.get(&(id, sealed.base));
+        let key = (id, sealed.base, sealed.version);
+        let open = self.shared_files.borrow_mut().open.get(&key);
         let file = match open {
             Some(file) => file,
             None => {
-                let path = self.segment_path(partition, sealed.base);
+                let path = self.segment_path(partition, sealed.base, sealed.version);
                 let file = self.disk.open_shared(&path).await.ok()??;
-                self.shared_files.borrow_mut().insert((id, sealed.base), &file);
-                file
+                let mut files = self.shared_files.borrow_mut();
+                // Whoever asked at the same time may have been faster; one handle knows all its readers.
+                match files.open.get(&key) {
+                    Some(open) => open,
+                    None => {
+                        files.insert(key, &file);
+                        file
+                    }
+                }
             }
         };
         (file.length() >= sealed.length && !file.has_failed()).then_some(file)

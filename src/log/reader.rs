@@ -4,6 +4,9 @@
 //! the index gives a position, from which blocks are read in one piece and trimmed; where a stretch ends on
 //! disk and goes on in memory, the two are put side by side. Which bytes lie where is decided in one
 //! turn, before the read: memory only ever lets go of bytes that are in the segment.
+//!
+//! Compaction may put a rewritten segment in the place of those that a walk is in: positions found before
+//! are void then, the walk ends, and what it was for is done anew ([`Store::unreplaced`]).
 
 use std::{cell::RefCell, ops::Range, rc::Rc};
 
@@ -128,11 +131,16 @@ impl Store {
         if let Some(answer) = self.read_in_memory(id, wanted)? {
             return Ok(answer);
         }
+        self.unreplaced(id, async || self.read_segments(id, wanted).await).await
+    }
+
+    async fn read_segments(&self, id: LogId, wanted: Wanted) -> Result<Vec<Bytes>, LogError> {
+        let Wanted { from, max_bytes, .. } = wanted;
         let wanted = self.with_log(id, |log| log.narrow(wanted))??;
-        let (partition, hint, segment) =
-            self.with_log(id, |log| (log.partition, log.hint(from), log.segment_of(from)))?;
+        let (partition, hint, segment, replacements) =
+            self.with_log(id, |log| (log.partition, log.hint(from), log.segment_of(from), log.replacements))?;
         let mut place = match hint.filter(|hint| hint.0 == segment) {
-            Some((segment, position)) => Place { segment, position, entry: None },
+            Some((segment, position)) => Place { segment, position, entry: None, replacements },
             None => self.place(id, partition, segment, Seek::Offset(from)).await?,
         };
         let bytes = max_bytes.clamp(READ_BYTES_MIN, READ_BYTES_MAX);
@@ -154,9 +162,35 @@ impl Store {
         // A batch that was chosen but reached out of the view is not part of the answer.
         let whole: usize = slices.iter().map(Bytes::len).sum();
         if whole == taken {
-            self.with_log(id, |log| log.remember(next, place.segment, stopped_at))?;
+            self.with_log(id, |log| {
+                if log.replacements == place.replacements {
+                    log.remember(next, place.segment, stopped_at);
+                }
+            })?;
         }
         Ok(slices)
+    }
+
+    /// Does something that walks segments, and does it again if one of them was replaced meanwhile.
+    async fn unreplaced<T>(
+        &self,
+        id: LogId,
+        attempt: impl AsyncFn() -> Result<T, LogError>,
+    ) -> Result<T, LogError> {
+        loop {
+            let before = self.with_log(id, |log| log.replacements)?;
+            let result = attempt().await;
+            if self.with_log(id, |log| log.replacements)? == before {
+                return result;
+            }
+        }
+    }
+
+    /// The walk's positions are still those of the segments.
+    fn check_place(&self, id: LogId, place: &Place) -> Result<(), LogError> {
+        let current = self.with_log(id, |log| log.replacements)?;
+        // Whoever walks has the attempt made again, and never sees this.
+        if current == place.replacements { Ok(()) } else { Err(LogError::UnknownLog) }
     }
 
     /// As [`Store::read`]; `None` if the disk must be asked.
@@ -181,6 +215,10 @@ impl Store {
         timestamp: i64,
         end: Offset,
     ) -> Result<Option<Bytes>, LogError> {
+        self.unreplaced(id, async || self.walk_to_time(id, timestamp, end).await).await
+    }
+
+    async fn walk_to_time(&self, id: LogId, timestamp: i64, end: Offset) -> Result<Option<Bytes>, LogError> {
         let (partition, start, segments) = self.with_log(id, |log| {
             let due = log.segments().filter(|s| s.max_timestamp >= timestamp && s.base < end);
             (log.partition, log.log_start, due.map(|segment| segment.base).collect::<Vec<_>>())
@@ -191,7 +229,7 @@ impl Store {
                 .search(id, partition, &mut place, READ_BYTES_MIN, end, |_, head| {
                     if head.next > end {
                         Choice::Stop
-                    } else if head.max_timestamp < timestamp || head.next <= start {
+                    } else if head.max_timestamp < timestamp || head.next <= start || head.is_empty {
                         Choice::Skip
                     } else {
                         Choice::TakeLast
@@ -210,11 +248,14 @@ impl Store {
     /// # Errors
     /// The segment could not be read.
     pub async fn batch_with_max_timestamp(&self, id: LogId, end: Offset) -> Result<Option<Bytes>, LogError> {
-        let largest = self.with_log(id, |log| log.segments().map(|s| s.max_timestamp).max())?;
-        match largest {
-            Some(timestamp) if timestamp >= 0 => self.batch_for_time(id, timestamp, end).await,
-            _ => Ok(None),
-        }
+        let attempt = async || {
+            let largest = self.with_log(id, |log| log.segments().map(|s| s.max_timestamp).max())?;
+            match largest {
+                Some(timestamp) if timestamp >= 0 => self.walk_to_time(id, timestamp, end).await,
+                _ => Ok(None),
+            }
+        };
+        self.unreplaced(id, attempt).await
     }
 
     /// Where the batch that holds `from` starts in `segment`; `None` if it is not in that segment.
@@ -249,6 +290,7 @@ impl Store {
     ) -> Result<Option<(Vec<Bytes>, u64)>, LogError> {
         let mut bytes = bytes;
         loop {
+            self.check_place(id, place)?;
             let segment = place.segment;
             let segment_end = self.with_log(id, |log| log.segment_end(segment))?;
             let segment_end = segment_end.ok_or(LogError::UnknownLog)?;
@@ -257,10 +299,11 @@ impl Store {
                     log.segments().map(|s| s.base).find(|&base| base > segment && base < end)
                 };
                 let Some(next) = self.with_log(id, after)? else { return Ok(None) };
-                *place = Place { segment: next, position: 0, entry: Some(Entry::first(next)) };
+                *place = Place { segment: next, position: 0, entry: Some(Entry::first(next)), ..*place };
                 continue;
             }
             let view = self.view(id, partition, segment, place.position, bytes).await?;
+            self.check_place(id, place)?;
             let mut learned = Learned::new(place.entry);
             let walked = view.walk(place.position, |at, head| {
                 let choice = choose(at, head);
@@ -270,7 +313,7 @@ impl Store {
                 choice
             });
             let damaged = |position| LogError::Damaged {
-                segment: file_name(&self.segment_path(partition, segment)),
+                segment: file_name(&self.segment_path(partition, segment, self.version_of(id, segment))),
                 position,
             };
             let (taken, ended) = walked.map_err(damaged)?;
@@ -307,8 +350,9 @@ impl Store {
         })?;
         let mut pieces = Vec::with_capacity(1 + in_memory.len());
         if start < disk_end {
-            let _walking = self.walking(id, segment);
-            let path = || self.segment_path(partition, segment);
+            let version = self.version_of(id, segment);
+            let _walking = self.walking(id, segment, version);
+            let path = || self.segment_path(partition, segment, version);
             let failed = |source| LogError::Io { path: path(), source };
             let file = self.segment_file(id, partition, segment, Open::Existing).await.map_err(failed)?;
             let buffer = read_blocks(&*file, start, disk_end).await.map_err(failed)?;
@@ -332,8 +376,9 @@ impl Store {
         segment: Offset,
         seek: Seek,
     ) -> Result<Place, LogError> {
-        let live = self.with_log(id, |log| {
-            log.live_segment(segment).and_then(|live| index::nearest(&live.index, seek))
+        let (live, replacements) = self.with_log(id, |log| {
+            let live = log.live_segment(segment).and_then(|live| index::nearest(&live.index, seek));
+            (live, log.replacements)
         })?;
         let entry = match live {
             Some(entry) => entry,
@@ -343,7 +388,7 @@ impl Store {
                 nearest.unwrap_or(Entry::first(segment))
             }
         };
-        Ok(Place { segment, position: entry.position, entry: Some(entry) })
+        Ok(Place { segment, position: entry.position, entry: Some(entry), replacements })
     }
 
     /// The index of a segment as its file has it, and what walks have learned; from the first batch on.
@@ -353,7 +398,8 @@ impl Store {
         partition: TopicPartition,
         segment: Offset,
     ) -> Result<OlderIndex, LogError> {
-        let cached = self.indexes.borrow_mut().get(&(id, segment));
+        let version = self.version_of(id, segment);
+        let cached = self.indexes.borrow_mut().get(&(id, segment, version));
         if let Some(entries) = cached {
             return Ok(entries);
         }
@@ -363,7 +409,8 @@ impl Store {
             Some(live) => live.index_valid_to,
             None => log.segment_end(segment).unwrap_or(0),
         })?;
-        let bytes = self.disk.read_small(&self.index_path(partition, segment), INDEX_FILE_BYTES_MAX).await;
+        let path = self.index_path(partition, segment, version);
+        let bytes = self.disk.read_small(&path, INDEX_FILE_BYTES_MAX).await;
         if !is_absent(&bytes) && bytes.is_err() {
             tracing::warn!(%partition, segment = %segment, "index cannot be read; walking the segment instead");
         }
@@ -371,7 +418,7 @@ impl Store {
         entries.retain(|entry| entry.position < valid_to);
         index::merge(&mut entries, &[Entry::first(segment)]);
         let entries = Rc::new(RefCell::new(entries));
-        self.indexes.borrow_mut().insert((id, segment), entries.clone());
+        self.indexes.borrow_mut().insert((id, segment, version), entries.clone());
         Ok(entries)
     }
 
@@ -384,7 +431,7 @@ impl Store {
         });
         let Ok(Some((live, end))) = live else { return };
         index::merge(&mut entries.borrow_mut(), &live);
-        let path = self.index_path(partition, segment);
+        let path = self.index_path(partition, segment, 0);
         let bytes = index::encode(segment, &entries.borrow());
         let saved = self.disk.write_small(&path, bytes).await;
         if let Err(error) = &saved {
@@ -404,7 +451,7 @@ impl Store {
     /// Adds what a walk has learned to the index in memory; says the last entry it knows.
     fn learn(&self, id: LogId, segment: Offset, learned: Learned) -> Option<Entry> {
         if !learned.entries.is_empty()
-            && let Some(entries) = self.indexes.borrow_mut().get(&(id, segment))
+            && let Some(entries) = self.indexes.borrow_mut().get(&(id, segment, self.version_of(id, segment)))
         {
             index::merge(&mut entries.borrow_mut(), &learned.entries);
         }
@@ -418,6 +465,8 @@ struct Place {
     position: u64,
     /// The same place as an index entry; unknown for one that was remembered as a position only.
     entry: Option<Entry>,
+    /// Of the log when the place was found.
+    replacements: u64,
 }
 
 /// Index entries for the batches that a walk passes.

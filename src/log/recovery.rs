@@ -42,6 +42,7 @@ use crate::{
     log::{
         Generation, LogId, Logs, OpenError, Signals, State, Store, StoreOptions, checkpoint,
         checkpointing::Pictured,
+        compaction::replace::Replacement,
         format::{
             BATCH_HEADER_BYTES, BatchHead, Frame, FrameKind, journal_name, shard_directory, slot_in_name,
         },
@@ -117,7 +118,9 @@ impl Store {
             damaged_journals: RefCell::new(Vec::new()),
             options,
         });
+        store.state.recovering.set(true);
         let recovered = store.recover(former, owned.into_iter().collect()).await?;
+        store.state.recovering.set(false);
         Ok((store, recovered))
     }
 
@@ -205,7 +208,15 @@ impl Store {
                         _ if !is_new => {}
                         Some(FrameKind::Batch) => self.replay(&frame, replay.payload(), owned, ids),
                         Some(FrameKind::LogStart) => self.replay_log_start(&frame, owned, ids),
-                        Some(FrameKind::Extent | FrameKind::Replaced) | None => {
+                        Some(FrameKind::Replaced) => {
+                            // What it replaces may be among what was replayed a moment ago.
+                            self.settle_replayed().await.map_err(failed)?;
+                            if self.replay_replaced(&frame, replay.payload(), ids).is_none() {
+                                let why = "its journal says of segments what cannot be read";
+                                return Err(OpenError::damaged(&directory, why));
+                            }
+                        }
+                        Some(FrameKind::Extent) | None => {
                             let why = "its journal has frames of a newer version";
                             return Err(OpenError::damaged(&directory, why));
                         }
@@ -291,6 +302,25 @@ impl Store {
         });
         // A crash before the generation is published lets the next start begin with the same checkpoint.
         self.condemn(id, frame.partition, gone.unwrap_or_default());
+    }
+
+    /// Segments were replaced by a rewritten one. `None`: the frame's payload is none.
+    fn replay_replaced(
+        &self,
+        frame: &Frame,
+        payload: &[u8],
+        ids: &HashMap<TopicPartition, LogId>,
+    ) -> Option<()> {
+        let replacement = Replacement::parse(payload)?;
+        let Some(&id) = ids.get(&frame.partition) else { return Some(()) };
+        let gone = self.logs.borrow_mut().replace(id, &replacement);
+        if gone.is_none() {
+            // The old files are all there: they go only once no checkpoint knows them.
+            tracing::warn!(partition = %frame.partition, base = %frame.base_offset,
+                "segments are not those that were compacted; the uncompacted ones stay");
+        }
+        self.condemn(id, frame.partition, gone.unwrap_or_default());
+        Some(())
     }
 
     /// A batch that was durable cannot be read.

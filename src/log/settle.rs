@@ -21,7 +21,7 @@ use crate::{
         LogId, Logs, Parts, Store,
         commit::RETRY_INTERVAL,
         files::is_absent,
-        format::{base_in_name, partition_directory},
+        format::partition_directory,
         partition_log::{Log, Sealed},
     },
     model::{LeaderEpoch, Offset, TopicPartition},
@@ -225,7 +225,7 @@ impl Store {
                 Ok(()) => self.no_longer_full(),
                 Err(error) if error.kind() == io::ErrorKind::StorageFull => self.wait_for_space().await,
                 Err(error) => {
-                    let path = self.segment_path(partition, segment);
+                    let path = self.segment_path(partition, segment, 0);
                     return Err((format!("write to {}", path.display()), error));
                 }
             }
@@ -261,7 +261,7 @@ impl Store {
                 let gone = self.with_log(id, |log| {
                     if let Some(live) = log.live.pop_front() {
                         let (base, max_timestamp) = (live.base, live.max_timestamp);
-                        log.sealed.push(Sealed { base, length, max_timestamp });
+                        log.sealed.push(Sealed { base, length, max_timestamp, version: 0 });
                     }
                     // The log start may have passed it meanwhile.
                     log.forget_below_start()
@@ -277,29 +277,20 @@ impl Store {
     /// are leftovers of a start whose journal did not survive as far: they go.
     async fn create_segment(&self, id: LogId, partition: TopicPartition, segment: Offset) -> io::Result<()> {
         let directory = partition_directory(&self.options.data, partition);
-        let known = self.with_log(id, |log| log.segments().map(|s| s.base).collect::<Vec<_>>());
-        let Ok(mut known) = known else { return Ok(()) };
-        known.extend(self.logs.borrow().condemned.iter().filter(|c| c.id == id).map(|c| c.segment));
-        let names = self.disk.list(&directory).await;
-        if is_absent(&names) {
+        if is_absent(&self.disk.list(&directory).await) {
             self.disk.create_directories(&directory).await?;
-        } else {
-            for name in names? {
-                if base_in_name(&name).is_some_and(|base| !known.contains(&base)) {
-                    self.disk.remove_file(&directory.join(name)).await?;
-                }
-            }
         }
+        self.sweep_leftovers(id, partition).await?;
         let file = self.segment_file(id, partition, segment, Open::OrCreate).await?;
         if file.length().await? > 0 {
             file.set_length(0).await?;
         }
-        let index = self.index_path(partition, segment);
+        let index = self.index_path(partition, segment, 0);
         let stale = self.disk.remove_file(&index).await;
         if !is_absent(&stale) {
             stale?;
         }
-        self.indexes.borrow_mut().remove(&(id, segment));
+        self.indexes.borrow_mut().remove(&(id, segment, 0));
         self.disk.sync_directory(&directory).await?;
         let _ = self.with_log(id, |log| log.live_segment(segment).map(|live| live.created = true));
         Ok(())

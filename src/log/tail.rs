@@ -194,6 +194,13 @@ impl Tail {
         self.chunks.range(first..).take_while(ended).filter(full).map(|chunk| chunk.chunk.capacity())
     }
 
+    /// Forgets the chunks of segments up to `last`, all of them settled; says how many those were.
+    pub(super) fn drop_through(&mut self, last: Offset) -> usize {
+        let gone = self.chunks.partition_point(|chunk| chunk.segment <= last);
+        self.chunks.drain(..gone);
+        gone
+    }
+
     /// Forgets the chunk at the front.
     pub(super) fn drop_front(&mut self) {
         self.chunks.pop_front();

@@ -8,14 +8,14 @@ pub mod offsets;
 pub mod producer_state;
 pub mod waiters;
 
-use std::{cell::RefCell, rc::Rc, sync::Arc};
+use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 
 use crate::{
     io::signal::Signal,
     log::{AppendInfo, LogError, LogId, Piece, ReadLimits, RecoveredLog, Store},
-    model::{LeaderEpoch, Offset, TopicPartition, TopicSettings},
+    model::{LeaderEpoch, Offset, ProducerId, TopicPartition, TopicSettings},
     record::{self, RecordBatch, Sound, StoredHeader},
 };
 
@@ -127,6 +127,19 @@ impl ReadOutcome {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.records.iter().map(Piece::len).sum()
+    }
+
+    /// The records, of a read that wanted all of them in memory.
+    ///
+    /// # Panics
+    /// If some are ranges of files.
+    #[must_use]
+    pub fn in_memory(self) -> Vec<Bytes> {
+        let bytes = |piece| match piece {
+            Piece::Memory(bytes) => bytes,
+            Piece::File(_) => panic!("a range of a file, but the read wanted memory"),
+        };
+        self.records.into_iter().map(bytes).collect()
     }
 
     /// Bytes of records that it holds in memory.
@@ -339,6 +352,12 @@ impl Partition {
     #[must_use]
     pub fn snapshot(&self) -> Vec<u8> {
         self.state.borrow().producers.to_bytes()
+    }
+
+    /// The last offset of each producer's last batch.
+    #[must_use]
+    pub fn last_offsets(&self) -> HashMap<ProducerId, Offset> {
+        self.state.borrow().producers.last_offsets().collect()
     }
 
     /// The offsets as they stand.

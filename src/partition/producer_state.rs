@@ -135,6 +135,13 @@ impl ProducerStates {
         });
     }
 
+    /// The last offset of each producer's last batch.
+    pub fn last_offsets(&self) -> impl Iterator<Item = (ProducerId, Offset)> {
+        let last =
+            |(&id, producer): (&ProducerId, &Producer)| Some((id, producer.batches.back()?.last_offset));
+        self.producers.iter().filter_map(last)
+    }
+
     fn forget_one(&mut self, now_ms: i64) {
         let known = self.producers.len();
         self.producers.retain(|_, producer| now_ms - producer.last_ms < PRODUCER_EXPIRATION_MS);

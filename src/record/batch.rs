@@ -42,10 +42,12 @@ const CRC_AT: usize = 17;
 /// First byte the CRC covers.
 const ATTRIBUTES_AT: usize = 21;
 
-const CODEC_BITS: i16 = 0x07;
+pub(crate) const CODEC_BITS: i16 = 0x07;
 const LOG_APPEND_TIME_BIT: i16 = 0x08;
 pub(crate) const TRANSACTIONAL_BIT: i16 = 0x10;
 pub(crate) const CONTROL_BIT: i16 = 0x20;
+/// The base timestamp is the batch's delete horizon (KIP-534).
+pub(crate) const DELETE_HORIZON_BIT: i16 = 0x40;
 
 /// The 61 bytes as they stand on wire and disk.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -272,6 +274,13 @@ impl<'a> RecordBatch<'a> {
     #[must_use]
     pub fn base_timestamp(&self) -> i64 {
         self.header.base_timestamp.get()
+    }
+
+    /// From when on compaction may drop the batch's tombstones, or the marker it holds, in ms since 1970
+    /// (KIP-534). Set by compaction alone.
+    #[must_use]
+    pub fn delete_horizon_ms(&self) -> Option<i64> {
+        (self.attributes() & DELETE_HORIZON_BIT != 0).then(|| self.base_timestamp())
     }
 
     /// Largest timestamp, or the append time, in ms since 1970; -1 for none.

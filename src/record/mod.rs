@@ -3,6 +3,7 @@
 //! Read it in this order: [`batch`] (borrowed view of one batch, every header field at its byte position),
 //! [`records`] (the records inside), [`compression`] (the codecs behind one bounded `decompress`),
 //! [`validate`] (all a batch must satisfy before a log may hold it), [`recompress`] (another codec),
+//! [`retain`] (some records left out),
 //! [`builder`] (writes batches, for clients and tests).
 
 pub mod batch;
@@ -10,6 +11,7 @@ pub mod builder;
 pub mod compression;
 pub mod recompress;
 pub mod records;
+pub mod retain;
 pub mod validate;
 mod varint;
 
@@ -24,4 +26,5 @@ pub use builder::BatchBuilder;
 pub use compression::{CompressionError, compress, decompress};
 pub use recompress::{recompress, stored_codec};
 pub use records::{Record, Records, RecordsError, for_each_record};
+pub use retain::{RetainRules, RetainScratch, Retained, retain};
 pub use validate::{DECOMPRESSED_BYTES_MAX, RecordError, Refusal, Rules, Sound, validate};

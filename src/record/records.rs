@@ -59,6 +59,17 @@ impl<'a> Record<'a> {
     }
 }
 
+impl Record<'_> {
+    pub(crate) fn header_count(&self) -> i32 {
+        self.header_count
+    }
+
+    /// Its headers as they stand.
+    pub(crate) fn raw_headers(&self) -> &[u8] {
+        self.headers
+    }
+}
+
 /// Length and bytes; `None` within for null.
 #[inline]
 fn read_bytes<'a>(rest: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
@@ -121,6 +132,11 @@ impl<'a> Records<'a> {
         scratch.clear();
         decompress(codec, batch.payload(), output_max, scratch)?;
         Ok(Self::new(batch, scratch))
+    }
+
+    /// What has not been read yet.
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.rest
     }
 
     #[inline]

@@ -5,6 +5,7 @@
 //! (the core's state and its loop), [`produce`] and [`read`] (the two hot kinds of work), [`budget`].
 
 pub mod budget;
+pub mod guest;
 pub mod produce;
 pub mod read;
 pub mod router;
@@ -27,11 +28,12 @@ use crate::{
     },
     log::{LogError, LogId, Observer, RecoveredLog, Store},
     metrics::{Counter, ShardMetrics},
-    model::{ClusterView, LeaderEpoch, Offset, ShardId, TopicPartition, TopicSettings},
+    model::{ClusterView, LeaderEpoch, Offset, ProducerId, ShardId, TopicPartition, TopicSettings},
     partition::{Failure, FoundOffset, Partition, ReadError},
 };
 
 use budget::Budget;
+use guest::Guest;
 use produce::ProduceQueue;
 use router::{Letter, Router, Ticket};
 use work::{Answer, EpochQuestion, OffsetQuestion, WantedOffset, Work};
@@ -62,6 +64,7 @@ pub struct Shard {
     stopping: Rc<Stopping>,
     serving: Cell<bool>,
     started: Signal,
+    guest: std::cell::OnceCell<Rc<dyn Guest>>,
 }
 
 /// Told once that the core is to end.
@@ -138,6 +141,7 @@ impl Shard {
             stopping: Rc::default(),
             serving: Cell::new(false),
             started: Signal::default(),
+            guest: std::cell::OnceCell::new(),
         });
         for recovered in &parts.recovered {
             let (epoch, settings) = shard.leadership(recovered.partition).unwrap_or_default();
@@ -255,6 +259,7 @@ impl Shard {
             Work::EpochEnds(questions) => {
                 Answer::EpochEnds(questions.iter().map(|question| self.epoch_end(question)).collect())
             }
+            Work::Guest(parcel) => Answer::Guest(self.serve_guest(parcel).await),
         }
     }
 
@@ -406,6 +411,16 @@ impl Observer for Shard {
     fn snapshot(&self, log: LogId) -> Vec<u8> {
         let partition = self.partitions.borrow().by_log.get(&log).cloned();
         partition.map(|partition| partition.snapshot()).unwrap_or_default()
+    }
+
+    fn stable_end(&self, log: LogId) -> Offset {
+        let partition = self.partitions.borrow().by_log.get(&log).cloned();
+        partition.map_or(Offset::ZERO, |partition| partition.offsets().last_stable_offset)
+    }
+
+    fn last_offsets(&self, log: LogId) -> HashMap<ProducerId, Offset> {
+        let partition = self.partitions.borrow().by_log.get(&log).cloned();
+        partition.map(|partition| partition.last_offsets()).unwrap_or_default()
     }
 
     fn failed(&self, log: Option<LogId>, why: &str) {

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::guest::Parcel;
+
+pub use crate::log::ReadLimits;
 use crate::{
-    log::ReadLimits,
     model::{LeaderEpoch, Offset, TopicPartition},
     partition::{Acks, AppendError, Appended, FoundOffset, ReadError, ReadOutcome},
     record::Sound,
@@ -22,6 +24,8 @@ pub enum Work {
     ListOffsets(Vec<OffsetQuestion>),
     /// Find where these leader epochs ended.
     EpochEnds(Vec<EpochQuestion>),
+    /// For the core's guest.
+    Guest(Parcel),
 }
 
 /// The result, one item per item of the work, in its order.
@@ -34,6 +38,8 @@ pub enum Answer {
     ListOffsets(Vec<Result<Option<FoundOffset>, ReadError>>),
     /// Of [`Work::EpochEnds`].
     EpochEnds(Vec<Result<Option<(LeaderEpoch, Offset)>, ReadError>>),
+    /// Of [`Work::Guest`].
+    Guest(Parcel),
 }
 
 /// Batches of one request.

@@ -15,6 +15,15 @@ impl ApiKey {
     pub const FETCH: i16 = 1;
     pub const LIST_OFFSETS: i16 = 2;
     pub const METADATA: i16 = 3;
+    pub const OFFSET_COMMIT: i16 = 8;
+    pub const OFFSET_FETCH: i16 = 9;
+    pub const FIND_COORDINATOR: i16 = 10;
+    pub const JOIN_GROUP: i16 = 11;
+    pub const HEARTBEAT: i16 = 12;
+    pub const LEAVE_GROUP: i16 = 13;
+    pub const SYNC_GROUP: i16 = 14;
+    pub const DESCRIBE_GROUPS: i16 = 15;
+    pub const LIST_GROUPS: i16 = 16;
     pub const API_VERSIONS: i16 = 18;
     pub const CREATE_TOPICS: i16 = 19;
     pub const DELETE_TOPICS: i16 = 20;
@@ -22,6 +31,8 @@ impl ApiKey {
     pub const OFFSET_FOR_LEADER_EPOCH: i16 = 23;
     pub const DESCRIBE_CONFIGS: i16 = 32;
     pub const CREATE_PARTITIONS: i16 = 37;
+    pub const DELETE_GROUPS: i16 = 42;
+    pub const OFFSET_DELETE: i16 = 47;
     pub const DESCRIBE_CLUSTER: i16 = 60;
 }
 
@@ -45,6 +56,9 @@ pub struct Api {
 const fn row(key: i16, name: &'static str, min: i16, max: i16, first_flexible: i16) -> Api {
     Api { key, name, min, max, advertised_min: min, first_flexible }
 }
+
+/// First flexible version of an API that has none.
+const NEVER_FLEXIBLE: i16 = i16::MAX;
 
 /// Advertised from 0, because librdkafka before 2.11.1 takes a higher minimum as "no compression". Version
 /// 12 would imply version 2 of transactions, which is a finalized feature that is not there yet.
@@ -74,12 +88,44 @@ pub const CREATE_PARTITIONS: Api = row(ApiKey::CREATE_PARTITIONS, "CreatePartiti
 /// 1 asks for brokers or controllers; 2 would tell of fenced brokers.
 pub const DESCRIBE_CLUSTER: Api = row(ApiKey::DESCRIBE_CLUSTER, "DescribeCluster", 0, 1, 0);
 
+/// 10 would name topics by their ids.
+pub const OFFSET_COMMIT: Api = row(ApiKey::OFFSET_COMMIT, "OffsetCommit", 2, 9, 8);
+/// Several groups from 8 on; 10 would name topics by their ids.
+pub const OFFSET_FETCH: Api = row(ApiKey::OFFSET_FETCH, "OffsetFetch", 1, 9, 6);
+/// Several keys from 4 on.
+pub const FIND_COORDINATOR: Api = row(ApiKey::FIND_COORDINATOR, "FindCoordinator", 0, 6, 3);
+/// A new member comes again with its id from 4 on, static members from 5 on.
+pub const JOIN_GROUP: Api = row(ApiKey::JOIN_GROUP, "JoinGroup", 0, 9, 6);
+/// Static members from 3 on.
+pub const HEARTBEAT: Api = row(ApiKey::HEARTBEAT, "Heartbeat", 0, 4, 4);
+/// Several members from 3 on.
+pub const LEAVE_GROUP: Api = row(ApiKey::LEAVE_GROUP, "LeaveGroup", 0, 5, 4);
+/// Static members from 3 on.
+pub const SYNC_GROUP: Api = row(ApiKey::SYNC_GROUP, "SyncGroup", 0, 5, 4);
+/// A group that is not there is an error in 6.
+pub const DESCRIBE_GROUPS: Api = row(ApiKey::DESCRIBE_GROUPS, "DescribeGroups", 0, 6, 5);
+/// By state from 4 on, by type in 5.
+pub const LIST_GROUPS: Api = row(ApiKey::LIST_GROUPS, "ListGroups", 0, 5, 3);
+/// Empty groups only.
+pub const DELETE_GROUPS: Api = row(ApiKey::DELETE_GROUPS, "DeleteGroups", 0, 2, 2);
+/// The only version.
+pub const OFFSET_DELETE: Api = row(ApiKey::OFFSET_DELETE, "OffsetDelete", 0, 0, NEVER_FLEXIBLE);
+
 /// All that is served, ascending by key.
 pub static TABLE: &[Api] = &[
     PRODUCE,
     FETCH,
     LIST_OFFSETS,
     METADATA,
+    OFFSET_COMMIT,
+    OFFSET_FETCH,
+    FIND_COORDINATOR,
+    JOIN_GROUP,
+    HEARTBEAT,
+    LEAVE_GROUP,
+    SYNC_GROUP,
+    DESCRIBE_GROUPS,
+    LIST_GROUPS,
     API_VERSIONS,
     CREATE_TOPICS,
     DELETE_TOPICS,
@@ -87,6 +133,8 @@ pub static TABLE: &[Api] = &[
     OFFSET_FOR_LEADER_EPOCH,
     DESCRIBE_CONFIGS,
     CREATE_PARTITIONS,
+    DELETE_GROUPS,
+    OFFSET_DELETE,
     DESCRIBE_CLUSTER,
 ];
 
@@ -139,7 +187,7 @@ mod tests {
                 assert!(supported.min().value() <= api.min, "{message:?} {api:?}");
                 assert!(api.max <= supported.max().value(), "{message:?} {api:?}");
                 let flexible = message.flexible_versions.map(|versions| versions.min().value());
-                assert_eq!(flexible, Some(api.first_flexible), "{message:?}");
+                assert_eq!(flexible.unwrap_or(NEVER_FLEXIBLE), api.first_flexible, "{message:?}");
                 assert!(message.name.starts_with(api.name), "{message:?} {api:?}");
             }
             assert_eq!(messages, 2, "{api:?}");

@@ -388,6 +388,12 @@ impl<'a> Writer<'a> {
         self.length(length);
     }
 
+    /// (COMPACT_)BYTES.
+    pub fn bytes(&mut self, bytes: &[u8]) {
+        self.length(bytes.len());
+        self.out.put_slice(bytes);
+    }
+
     /// (COMPACT_)STRING; what exceeds 32,767 bytes, the most a STRING can hold, is cut off.
     pub fn string(&mut self, text: &str) {
         const STRING_BYTES_MAX: usize = i16::MAX as usize;

@@ -14,13 +14,17 @@ def f(name, kind, since=0, until=99, default=None):
 
 
 API_KEYS = {
-    "Produce": 0, "Fetch": 1, "ListOffsets": 2, "Metadata": 3, "ApiVersions": 18, "CreateTopics": 19,
+    "Produce": 0, "Fetch": 1, "ListOffsets": 2, "Metadata": 3, "OffsetCommit": 8, "OffsetFetch": 9,
+    "FindCoordinator": 10, "JoinGroup": 11, "Heartbeat": 12, "LeaveGroup": 13, "SyncGroup": 14, "DescribeGroups": 15,
+    "ListGroups": 16, "DeleteGroups": 42, "OffsetDelete": 47, "ApiVersions": 18, "CreateTopics": 19,
     "DeleteTopics": 20, "InitProducerId": 22, "OffsetForLeaderEpoch": 23, "DescribeConfigs": 32,
     "CreatePartitions": 37,
 }  # fmt: skip
 
 FIRST_FLEXIBLE = {
     "Produce": 9, "Fetch": 12, "ListOffsets": 6, "Metadata": 9, "ApiVersions": 3, "CreateTopics": 5,
+    "OffsetCommit": 8, "OffsetFetch": 6, "FindCoordinator": 3, "JoinGroup": 6, "Heartbeat": 4, "LeaveGroup": 4,
+    "SyncGroup": 4, "DescribeGroups": 5, "ListGroups": 3, "DeleteGroups": 2, "OffsetDelete": 99,
     "DeleteTopics": 4, "InitProducerId": 2, "OffsetForLeaderEpoch": 4, "DescribeConfigs": 4, "CreatePartitions": 2,
 }  # fmt: skip
 
@@ -109,9 +113,147 @@ REQUESTS = {
         f("timeout_ms", "int32", default=30_000),
         f("validate_only", "bool"),
     ],
+    "FindCoordinator": [
+        f("key", "string", 0, 3, ""), f("key_type", "int8", 1), f("coordinator_keys", ["string"], 4, default=[]),
+    ],
+    "JoinGroup": [
+        f("group_id", "string"),
+        f("session_timeout_ms", "int32", default=10_000),
+        f("rebalance_timeout_ms", "int32", 1, default=10_000),
+        f("member_id", "string", default=""),
+        f("group_instance_id", "string", 5),
+        f("protocol_type", "string", default="consumer"),
+        f("protocols", [f("name", "string"), f("metadata", "bytes")]),
+        f("reason", "string", 8),
+    ],
+    "SyncGroup": [
+        f("group_id", "string"),
+        f("generation_id", "int32"),
+        f("member_id", "string"),
+        f("group_instance_id", "string", 3),
+        f("protocol_type", "string", 5, default="consumer"),
+        f("protocol_name", "string", 5, default="range"),
+        f("assignments", [f("member_id", "string"), f("assignment", "bytes")], default=[]),
+    ],
+    "Heartbeat": [
+        f("group_id", "string"), f("generation_id", "int32"), f("member_id", "string"),
+        f("group_instance_id", "string", 3),
+    ],
+    "LeaveGroup": [
+        f("group_id", "string"),
+        f("member_id", "string", 0, 2),
+        f("members", [
+            f("member_id", "string"), f("group_instance_id", "string"), f("reason", "string", 5),
+        ], 3, default=[]),
+    ],
+    "OffsetCommit": [
+        f("group_id", "string"),
+        f("generation_id", "int32", 1, default=-1),
+        f("member_id", "string", 1, default=""),
+        f("group_instance_id", "string", 7),
+        f("retention_time_ms", "int64", 2, 4, -1),
+        f("topics", [f("name", "string"), f("partitions", [
+            f("index", "int32"), f("offset", "int64"), f("leader_epoch", "int32", 6, default=-1),
+            f("metadata", "string"),
+        ])]),
+    ],
+    "OffsetFetch": [
+        f("group_id", "string", 0, 7),
+        f("topics", [f("name", "string"), f("partitions", ["int32"])], 0, 7),
+        f("groups", [
+            f("group_id", "string"),
+            f("member_id", "string", 9), f("member_epoch", "int32", 9, default=-1),
+            f("topics", [f("name", "string"), f("partitions", ["int32"])]),
+        ], 8, default=[]),
+        f("require_stable", "bool", 7),
+    ],
+    "DescribeGroups": [f("groups", ["string"]), f("include_authorized_operations", "bool", 3)],
+    "ListGroups": [f("states_filter", ["string"], 4, default=[]), f("types_filter", ["string"], 5, default=[])],
+    "DeleteGroups": [f("groups", ["string"])],
+    "OffsetDelete": [
+        f("group_id", "string"), f("topics", [f("name", "string"), f("partitions", [f("index", "int32")])]),
+    ],
 }  # fmt: skip
 
 RESPONSES = {
+    "FindCoordinator": [
+        f("throttle_time_ms", "int32", 1),
+        f("error_code", "int16", 0, 3), f("error_message", "string", 1, 3),
+        f("node_id", "int32", 0, 3), f("host", "string", 0, 3), f("port", "int32", 0, 3),
+        f("coordinators", [
+            f("key", "string"), f("node_id", "int32"), f("host", "string"), f("port", "int32"),
+            f("error_code", "int16"), f("error_message", "string"),
+        ], 4),
+    ],
+    "JoinGroup": [
+        f("throttle_time_ms", "int32", 2),
+        f("error_code", "int16"),
+        f("generation_id", "int32"),
+        f("protocol_type", "string", 7),
+        f("protocol_name", "string"),
+        f("leader", "string"),
+        f("skip_assignment", "bool", 9),
+        f("member_id", "string"),
+        f("members", [
+            f("member_id", "string"), f("group_instance_id", "string", 5), f("metadata", "bytes"),
+        ]),
+    ],
+    "SyncGroup": [
+        f("throttle_time_ms", "int32", 1),
+        f("error_code", "int16"),
+        f("protocol_type", "string", 5), f("protocol_name", "string", 5),
+        f("assignment", "bytes"),
+    ],
+    "Heartbeat": [f("throttle_time_ms", "int32", 1), f("error_code", "int16")],
+    "LeaveGroup": [
+        f("throttle_time_ms", "int32", 1),
+        f("error_code", "int16"),
+        f("members", [f("member_id", "string"), f("group_instance_id", "string"), f("error_code", "int16")], 3),
+    ],
+    "OffsetCommit": [
+        f("throttle_time_ms", "int32", 3),
+        f("topics", [f("name", "string"), f("partitions", [f("index", "int32"), f("error_code", "int16")])]),
+    ],
+    "OffsetFetch": [
+        f("throttle_time_ms", "int32", 3),
+        f("topics", [f("name", "string"), f("partitions", [
+            f("index", "int32"), f("offset", "int64"), f("leader_epoch", "int32", 5), f("metadata", "string"),
+            f("error_code", "int16"),
+        ])], 0, 7),
+        f("error_code", "int16", 2, 7),
+        f("groups", [
+            f("group_id", "string"),
+            f("topics", [f("name", "string"), f("partitions", [
+                f("index", "int32"), f("offset", "int64"), f("leader_epoch", "int32"), f("metadata", "string"),
+                f("error_code", "int16"),
+            ])]),
+            f("error_code", "int16"),
+        ], 8),
+    ],
+    "DescribeGroups": [
+        f("throttle_time_ms", "int32", 1),
+        f("groups", [
+            f("error_code", "int16"), f("error_message", "string", 6),
+            f("group_id", "string"), f("state", "string"), f("protocol_type", "string"), f("protocol", "string"),
+            f("members", [
+                f("member_id", "string"), f("group_instance_id", "string", 4), f("client_id", "string"),
+                f("client_host", "string"), f("metadata", "bytes"), f("assignment", "bytes"),
+            ]),
+            f("authorized_operations", "int32", 3),
+        ]),
+    ],
+    "ListGroups": [
+        f("throttle_time_ms", "int32", 1),
+        f("error_code", "int16"),
+        f("groups", [
+            f("group_id", "string"), f("protocol_type", "string"), f("state", "string", 4), f("kind", "string", 5),
+        ]),
+    ],
+    "DeleteGroups": [f("throttle_time_ms", "int32"), f("results", [f("group_id", "string"), f("error_code", "int16")])],
+    "OffsetDelete": [
+        f("error_code", "int16"), f("throttle_time_ms", "int32"),
+        f("topics", [f("name", "string"), f("partitions", [f("index", "int32"), f("error_code", "int16")])]),
+    ],
     "ApiVersions": [
         f("error_code", "int16"),
         f("api_keys", [f("key", "int16"), f("min", "int16"), f("max", "int16")]),

@@ -189,6 +189,9 @@ impl World {
             node = match self.names(node)?.get(&name) {
                 Some(&there) => there,
                 None => {
+                    // The sync of the directory takes with it what else changed there, such as an earlier
+                    // directory of that name being removed.
+                    self.make_names_durable(node);
                     let new = self.nodes.len();
                     self.nodes.push(Node::Directory { live: BTreeMap::new(), durable: BTreeMap::new() });
                     self.names(node)?.insert(name.clone(), new);
@@ -236,12 +239,16 @@ impl World {
     pub(super) fn sync_directory(&mut self, path: &Path) -> io::Result<()> {
         let directory = self.find(path)?;
         self.names(directory)?;
+        self.make_names_durable(directory);
+        Ok(())
+    }
+
+    fn make_names_durable(&mut self, directory: usize) {
         let (now, later) = std::mem::take(&mut self.unsynced_names)
             .into_iter()
             .partition::<Vec<_>, _>(|change| change.touches(directory));
         self.unsynced_names = later;
         now.into_iter().for_each(|change| self.make_name_durable(change));
-        Ok(())
     }
 
     /// Takes an operation from those under way, at random, and ends it.

@@ -1,12 +1,21 @@
 //! A broker's worth of stores on a simulated disk, and what they were told to keep.
 
 mod behaviour;
+mod compaction;
 mod crash;
 mod damage;
 mod log_start;
 mod ranges;
 
-use std::{cell::RefCell, collections::BTreeMap, ops::Range, path::Path, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, HashMap},
+    ops::Range,
+    path::Path,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 
@@ -19,7 +28,7 @@ use crate::{
         AppendInfo, Generation, LogError, LogId, Observer, OpenError, RecoveredLog, Store, StoreOptions,
         current_generation, publish_generation,
     },
-    model::{LeaderEpoch, Offset, PartitionIndex, TopicId, TopicPartition, TopicSettings},
+    model::{LeaderEpoch, Offset, PartitionIndex, ProducerId, TopicId, TopicPartition, TopicSettings},
 };
 
 pub(super) const DATA: &str = "/data";
@@ -49,6 +58,7 @@ pub(super) fn batch(base: i64, records: i32, bytes: usize, timestamp: i64, seed:
     batch[23..27].copy_from_slice(&(records - 1).to_be_bytes());
     batch[27..35].copy_from_slice(&timestamp.to_be_bytes());
     batch[35..43].copy_from_slice(&timestamp.to_be_bytes());
+    batch[57..61].copy_from_slice(&records.to_be_bytes());
     let crc = crc32c::crc32c(&batch[21..]);
     batch[17..21].copy_from_slice(&crc.to_be_bytes());
     batch
@@ -85,6 +95,14 @@ impl Observer for Listener {
         self.ledger.borrow().get(&index).map_or(0, |kept| kept.end).to_le_bytes().to_vec()
     }
 
+    fn stable_end(&self, _: LogId) -> Offset {
+        Offset::new(i64::MAX)
+    }
+
+    fn last_offsets(&self, _: LogId) -> HashMap<ProducerId, Offset> {
+        HashMap::new()
+    }
+
     fn failed(&self, _: Option<LogId>, _: &str) {}
 }
 
@@ -104,6 +122,7 @@ pub(super) fn small(options: &mut StoreOptions) {
     options.unsettled_bytes_max = 100_000;
     options.tail_cache_bytes_max = 32 * 1024;
     options.open_files_max = 2;
+    options.compaction.backoff = Duration::from_millis(4);
 }
 
 /// Opens all shards of the next generation, in the order that `generation.rs` asks for.
@@ -112,6 +131,16 @@ pub(super) async fn open(
     shards: u32,
     partitions: Range<i32>,
     tune: impl Fn(&mut StoreOptions),
+) -> Result<(Generation, Vec<(Rc<Store>, Vec<RecoveredLog>)>), OpenError> {
+    open_with(disk, shards, partitions, tune, &settings()).await
+}
+
+async fn open_with(
+    disk: &SimDisk,
+    shards: u32,
+    partitions: Range<i32>,
+    tune: impl Fn(&mut StoreOptions),
+    settings: &Arc<TopicSettings>,
 ) -> Result<(Generation, Vec<(Rc<Store>, Vec<RecoveredLog>)>), OpenError> {
     let data = Path::new(DATA);
     let former = current_generation(disk, data).await?;
@@ -122,7 +151,7 @@ pub(super) async fn open(
         let mut options = StoreOptions::new(data.to_path_buf(), shard, generation, journal_id);
         tune(&mut options);
         let mine = partitions.clone().filter(|index| *index as u32 % shards == shard);
-        let owned = mine.map(|index| (partition(index), settings())).collect();
+        let owned = mine.map(|index| (partition(index), settings.clone())).collect();
         let (disk, clock) = (Rc::new(disk.clone()), Rc::new(disk.clone()));
         stores.push(Store::open(disk, clock, options, former, owned).await?);
     }
@@ -153,7 +182,19 @@ impl Broker {
         ledger: &Ledger,
         tune: impl Fn(&mut StoreOptions),
     ) -> Result<Self, OpenError> {
-        let (_, opened) = open(disk, shards, partitions.clone(), tune).await?;
+        Self::start_as(sim, disk, shards, partitions, ledger, tune, &settings()).await
+    }
+
+    pub(super) async fn start_as(
+        sim: &Rc<Sim>,
+        disk: &SimDisk,
+        shards: u32,
+        partitions: Range<i32>,
+        ledger: &Ledger,
+        tune: impl Fn(&mut StoreOptions),
+        settings: &Arc<TopicSettings>,
+    ) -> Result<Self, OpenError> {
+        let (_, opened) = open_with(disk, shards, partitions.clone(), tune, settings).await?;
         let mut logs = BTreeMap::new();
         let mut stores = Vec::new();
         for (at, (store, recovered)) in opened.into_iter().enumerate() {
@@ -174,11 +215,12 @@ impl Broker {
             sim.spawn(store.clone().run_flushes());
             sim.spawn(store.clone().run_settling());
             sim.spawn(store.clone().run_checkpoints());
+            sim.spawn(store.clone().run_compaction());
             for index in partitions.clone().filter(|index| *index as usize % shards as usize == at) {
                 if logs.contains_key(&index) {
                     continue;
                 }
-                let Ok(log) = store.create_log(partition(index), settings()).await else { continue };
+                let Ok(log) = store.create_log(partition(index), settings.clone()).await else { continue };
                 listener.names.borrow_mut().insert(log, index);
                 logs.insert(index, (at, log));
                 ledger.borrow_mut().entry(index).or_default().truncate(0);

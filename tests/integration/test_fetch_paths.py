@@ -111,24 +111,24 @@ def stuck_consumers(address, partitions):
 def test_consumers_that_do_not_read_hold_little_memory_and_hinder_nobody(start, data, settled):
     one = start(data, "--cores", 2, *(SMALL_CACHE if settled else ()))
     with Api(one.address) as api:
-        api.create_topic("t", 8, configs={"segment.bytes": MIB})
+        api.create_topic("t", 4, configs={"segment.bytes": 6 * MIB})
         batch = batches.build([random.Random(3).randbytes(400_000)])
-        for _ in range(20):
-            for index in range(8):
+        for _ in range(40):
+            for index in range(4):
                 assert api.produce("t", batch, partition=index, acks=1).error_code == NONE
         time.sleep(1)  # segments are closed in the background
         before = one.resident_bytes()
-        stuck = stuck_consumers(one.address, 8)
+        stuck = stuck_consumers(one.address, 4)
         for _ in range(6):
             time.sleep(0.5)
             held = one.resident_bytes() - before
             assert held < STUCK * HELD_MAX, f"{held / STUCK / 1024:.0f} KiB for each stuck connection"
         # Others produce and consume meanwhile.
-        assert api.append("t", b"live") == 20
-        assert api.values("t", 20) == [b"live"]
+        assert api.append("t", b"live") == 40
+        assert api.values("t", 40) == [b"live"]
         assert len(api.fetch("t", 0, partition=3, partition_max_bytes=50 * MIB).records) >= 400_000
         # And whoever goes on gets all that was promised.
         answer = stuck[0].receive_frame()
-        assert len(answer) > (30 * MIB if settled else 400_000), len(answer)
+        assert len(answer) > (20 * MIB if settled else 400_000), len(answer)
         for each in stuck:
             each.__exit__()

@@ -12,6 +12,7 @@ pub mod direct;
 pub mod disk;
 pub mod doorbell;
 pub mod file_range;
+mod idle;
 pub mod mailbox;
 pub mod net;
 pub mod notify;

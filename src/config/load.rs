@@ -13,7 +13,7 @@ use super::{
     show::Effective,
     table::{Draft, Row, SHARDS, TABLE},
     topic::{self, TopicDefaults},
-    value::{CoreChoice, Endpoint},
+    value::{CoreChoice, Endpoint, FetchPath},
 };
 use crate::model::TopicSettings;
 
@@ -347,6 +347,7 @@ fn empty_draft() -> Draft {
             group_session_max_ms: 0,
             offsets_retention_ms: 0,
             offsets_retention_check_ms: 0,
+            fetch_path: FetchPath::Auto,
             topic_defaults: TopicSettings::default(),
             topic_texts: TopicDefaults::default(),
             shards: Vec::new(),
@@ -363,6 +364,7 @@ fn empty_draft() -> Draft {
             flush_interval_ms: 0,
             checkpoint_interval_ms: 0,
             open_files_max: 0,
+            read_ahead_max: 0,
             ring_entries: 0,
             receive_buffers: 0,
             foreground_shares: 0,

@@ -417,6 +417,7 @@ async fn serve_core(parts: CoreParts) -> Result<(), String> {
     spawn(Queue::Housekeeping, store.clone().run_settling());
     spawn(Queue::Housekeeping, store.clone().run_checkpoints());
     spawn(Queue::Housekeeping, store.clone().run_compaction());
+    spawn(Queue::Housekeeping, store.clone().run_scrub());
     shard.open_first_view().await?;
     let _ = parts.reports.send((index, Report::Serving));
 

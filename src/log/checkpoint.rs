@@ -32,6 +32,7 @@ use crate::{
         leader_epochs::LeaderEpochs,
         partition_log::{Live, Log, Sealed},
         recovery::Recovered,
+        sidecar::Spans,
     },
     model::{LeaderEpoch, Offset, PartitionIndex, TopicId, TopicPartition, TopicSettings},
 };
@@ -177,6 +178,8 @@ pub(super) fn encode_log(log: &Log) -> Rc<[u8]> {
         out.offset(segment.base);
         out.u32(segment.version);
     }
+    out.bytes(&active.spans.as_ref().map(Spans::encode).unwrap_or_default());
+    out.u64(log.scrubbed_ms as u64);
     out.0.into()
 }
 
@@ -212,11 +215,23 @@ pub(super) fn decode_log(entry: &[u8], settings: Arc<TopicSettings>) -> Option<L
             sealed.iter_mut().find(|segment| segment.base == base)?.version = version;
         }
     }
+    // Entries written before there were checksums end here.
+    let (mut spans, mut scrubbed_ms) = (None, 0);
+    if !from.0.is_empty() {
+        spans = Some(from.bytes()?).filter(|bytes| !bytes.is_empty());
+        scrubbed_ms = from.u64()? as i64;
+    }
+    let spans = match spans {
+        Some(bytes) => Some(Spans::decode(base, &bytes)?),
+        None => (settled == 0 && inline.is_empty()).then(|| Spans::new(base)),
+    };
 
     let mut log = Log::new(partition, settings, log_start);
     log.compacted_to = compacted_to;
+    log.scrubbed_ms = scrubbed_ms;
     let mut active = Live::resumed(base, settled, first, max);
     active.end = settled + inline.len() as u64;
+    active.spans = spans.filter(|spans| spans.length() == active.end);
     active.index_valid_to = index_valid_to.min(active.end);
     log.tail.resume(base, settled, &inline);
     log.live = [active].into();

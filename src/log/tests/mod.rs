@@ -5,6 +5,7 @@ mod compaction;
 mod crash;
 mod damage;
 mod log_start;
+mod rot;
 
 use std::{
     cell::RefCell,
@@ -121,6 +122,7 @@ pub(super) fn small(options: &mut StoreOptions) {
     options.unsettled_bytes_max = 100_000;
     options.tail_cache_bytes_max = 32 * 1024;
     options.open_files_max = 2;
+    options.scrub_interval = Duration::MAX;
     options.compaction.backoff = Duration::from_millis(4);
 }
 
@@ -215,6 +217,7 @@ impl Broker {
             sim.spawn(store.clone().run_settling());
             sim.spawn(store.clone().run_checkpoints());
             sim.spawn(store.clone().run_compaction());
+            sim.spawn(store.clone().run_scrub());
             for index in partitions.clone().filter(|index| *index as usize % shards as usize == at) {
                 if logs.contains_key(&index) {
                     continue;

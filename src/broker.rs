@@ -416,6 +416,7 @@ async fn serve_core(parts: CoreParts) -> Result<(), String> {
     spawn(Queue::Foreground, store.clone().run_flushes());
     spawn(Queue::Housekeeping, store.clone().run_settling());
     spawn(Queue::Housekeeping, store.clone().run_checkpoints());
+    spawn(Queue::Housekeeping, store.clone().run_retention());
     spawn(Queue::Housekeeping, store.clone().run_compaction());
     spawn(Queue::Housekeeping, store.clone().run_scrub());
     shard.open_first_view().await?;
@@ -470,6 +471,7 @@ fn store_options(settings: &Settings, id: ShardId, former: Generation) -> Result
     options.tail_cache_bytes_max = own.tail_cache_bytes_max;
     options.open_files_max = own.open_files_max;
     let shards = settings.shards.len();
+    options.retention_check_interval = Duration::from_millis(settings.retention_check_interval_ms);
     options.compaction = CompactionOptions {
         dedupe_buffer_bytes: settings.cleaner_dedupe_buffer_bytes / shards,
         io_bytes_per_second: settings.cleaner_io_bytes_per_second / shards as u64,

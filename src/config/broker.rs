@@ -46,14 +46,7 @@ impl Settings {
     /// What the given settings say about topics that do not say it themselves.
     #[must_use]
     pub fn topic_texts(&self) -> TopicDefaults {
-        let mut defaults = TopicDefaults::default();
-        for setting in self.broker_settings().into_iter().filter(|setting| setting.given) {
-            // The bounds of a broker-level row lie within those of its topic-level key.
-            if let Err(error) = defaults.set(setting.name, &setting.value) {
-                panic!("{}: {error}", setting.name);
-            }
-        }
-        defaults
+        self.topic_texts.clone()
     }
 }
 
@@ -62,6 +55,7 @@ impl Row {
         match self.kind {
             Kind::Number { unit, .. } => Some(unit),
             Kind::PowerOfTwo { .. } => Some(Unit::Count),
+            Kind::Topic(key) => key.kind.is_whole().then(|| Unit::of_name(key.name)),
             Kind::Flag { .. } | Kind::Text { .. } => None,
         }
     }
@@ -78,8 +72,8 @@ impl Row {
                 if i32::try_from(*range.end()).is_ok() { ConfigType::Int } else { ConfigType::Long }
             }
             Kind::Flag { .. } => ConfigType::Boolean,
-            Kind::Text { .. } if self.name.ends_with("policy") => ConfigType::List,
             Kind::Text { .. } => ConfigType::String,
+            Kind::Topic(key) => key.kind,
         }
     }
 }
@@ -124,16 +118,5 @@ mod tests {
         ]);
         let defaults = settings.topic_texts();
         assert_eq!(topic::settings(&[].into(), &defaults), settings.topic_defaults);
-    }
-
-    #[test]
-    fn bounds_of_broker_settings_lie_within_those_of_their_topic_keys() {
-        for row in TABLE {
-            let Kind::Number { range, .. } = &row.kind else { continue };
-            for value in [range.start(), range.end()] {
-                let set = TopicDefaults::default().set(row.name, &value.to_string());
-                assert!(set.is_ok(), "{}: {set:?}", row.name);
-            }
-        }
     }
 }

@@ -1,6 +1,7 @@
 //! Assignments over defaults: later ones win, then what must fit together is checked.
 
 use std::{
+    collections::BTreeMap,
     fmt::Write as _,
     fs,
     path::{Path, PathBuf},
@@ -10,13 +11,11 @@ use super::{
     SHARDS_MAX, Settings, ShardSettings,
     error::{ConfigError, Place},
     file::{self, Assignment, FileContents, ShardSection},
-    table::{Draft, Row, TABLE},
+    table::{Draft, Row, SHARDS, TABLE},
+    topic::{self, TopicDefaults},
     value::{CoreChoice, Endpoint},
 };
 use crate::model::TopicSettings;
-
-/// What the names of settings of one shard begin with.
-const SHARDS: &str = "shards.";
 
 /// A setting with the value in force.
 #[derive(Debug, Clone)]
@@ -57,12 +56,14 @@ struct Loader {
 impl Loader {
     fn with_defaults() -> Self {
         let mut loader = Self { draft: empty_draft(), effective: Vec::with_capacity(TABLE.len()) };
-        for row in TABLE {
+        for row in TABLE.iter() {
             let value = row
                 .set(&mut loader.draft, row.default)
                 .unwrap_or_else(|expected| panic!("default of {}: expected {expected}", row.name));
             loader.effective.push(Effective { row, core: None, value, place: Place::Default });
         }
+        // Only what is given hides a topic-level key's own default.
+        loader.draft.topics = TopicDefaults::default();
         loader
     }
 
@@ -80,6 +81,7 @@ impl Loader {
             let known = self.effective.iter_mut().find(|known| known.row.name == row.name);
             *known.expect("every row has its default") = Effective { row, core: None, value, place };
         }
+        self.check_topics()?;
         let cores = chosen_cores(&self.draft.cores, available)
             .map_err(|message| ConfigError::Conflict { place: self.place_of("cores"), message })?;
         let mut shards: Vec<_> =
@@ -96,7 +98,18 @@ impl Loader {
             self.check_shard(shard)?;
         }
         let advertised = self.advertised()?;
-        Ok(Settings { cores, shards, advertised, effective: self.effective, ..self.draft.settings })
+        let topic_texts = self.draft.topics;
+        let topic_defaults = topic::settings(&BTreeMap::new(), &topic_texts);
+        let (effective, settings) = (self.effective, self.draft.settings);
+        Ok(Settings { cores, shards, advertised, topic_texts, topic_defaults, effective, ..settings })
+    }
+
+    /// What a topic without overrides gets must fit together.
+    fn check_topics(&self) -> Result<(), ConfigError> {
+        topic::validate(&BTreeMap::new(), &self.draft.topics).map_err(|error| ConfigError::Conflict {
+            place: self.place_of("log.cleaner.min.compaction.lag.ms"),
+            message: error.to_string(),
+        })
     }
 
     /// Checks the section even if its core is not among those used: it may be the next time.
@@ -272,6 +285,7 @@ fn empty_draft() -> Draft {
             allow_tmpfs: false,
             cores: Vec::new(),
             metrics_log_interval_ms: 0,
+            retention_check_interval_ms: 0,
             cleaner_dedupe_buffer_bytes: 0,
             cleaner_io_bytes_per_second: 0,
             cleaner_backoff_ms: 0,
@@ -285,6 +299,7 @@ fn empty_draft() -> Draft {
             num_partitions: 0,
             default_replication_factor: 0,
             topic_defaults: TopicSettings::default(),
+            topic_texts: TopicDefaults::default(),
             shards: Vec::new(),
             effective: Vec::new(),
         },
@@ -304,6 +319,7 @@ fn empty_draft() -> Draft {
         },
         cores: CoreChoice::All,
         advertised: None,
+        topics: TopicDefaults::default(),
     }
 }
 
@@ -396,9 +412,19 @@ mod tests {
             "c.toml:1: \"auto.create.topics.enable\" is \"1\", expected true or false",
         );
         check_refused(
-            "log.cleanup.policy = \"\"\n",
+            "log.cleanup.policy = \"shred\"\n",
             &[],
-            "c.toml:1: \"log.cleanup.policy\" is \"\", expected delete, compact, or compact,delete",
+            "c.toml:1: \"log.cleanup.policy\" is \"shred\", expected a list of compact, delete",
+        );
+        check_refused(
+            "log.retention.ms = \"-2ms\"\n",
+            &[],
+            "c.toml:1: \"log.retention.ms\" is \"-2ms\", expected a time such as 50ms or 7d, at least -1",
+        );
+        check_refused(
+            "log.cleaner.min.cleanable.ratio = \"2\"\n",
+            &[],
+            "c.toml:1: \"log.cleaner.min.cleanable.ratio\" is \"2\", expected between 0 and 1",
         );
     }
 

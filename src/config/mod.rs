@@ -4,11 +4,12 @@
 //! machine has (that is passed in). Read it in this order: [`table`] (one row per setting), [`value`]
 //! (quantities with units, endpoints, cores), `file` (TOML to assignments), `load` (assignments over
 //! defaults, then what must fit together), `broker` (settings as Kafka's tools
-//! read them), [`topic`] (the topic-level keys), `error`.
+//! read them), [`topic`] (the topic-level keys), `kind` (types and bounds of these), `error`.
 
 mod broker;
 mod error;
 mod file;
+mod kind;
 mod load;
 pub mod table;
 pub mod topic;
@@ -58,6 +59,8 @@ pub struct Settings {
     pub num_partitions: i32,
     /// `default.replication.factor`
     pub default_replication_factor: i16,
+    /// `log.retention.check.interval.ms`
+    pub retention_check_interval_ms: u64,
     /// `log.cleaner.dedupe.buffer.size`, of all shards together.
     pub cleaner_dedupe_buffer_bytes: usize,
     /// `log.cleaner.io.max.bytes.per.second`, of all shards together.
@@ -66,6 +69,7 @@ pub struct Settings {
     pub cleaner_backoff_ms: u64,
     /// Settings of a topic without overrides.
     pub topic_defaults: TopicSettings,
+    pub(crate) topic_texts: topic::TopicDefaults,
     /// One for each of `cores`, in the same order.
     pub shards: Vec<ShardSettings>,
     pub(crate) effective: Vec<Effective>,

@@ -2,14 +2,20 @@
 //!
 //! Names are Kafka's where Kafka has the setting; the rest are ours. What starts with `shards.` holds for
 //! every shard and may be overridden for one core.
+//!
+//! **To add a setting: one row here, and the field it fills** in [`Settings`] or [`ShardSettings`] (with any
+//! value in `load.rs`, `empty_draft`). The row is read by the file's parser, `--set`, `--check`, `config
+//! reference` and DescribeConfigs. A default that topics may override is not declared here but once in
+//! [`topic::TABLE`], as the `broker_key` of its topic-level key: the row here is made from that.
 
-use std::{ops::RangeInclusive, path::PathBuf};
+use std::{ops::RangeInclusive, path::PathBuf, sync::LazyLock};
 
 use super::{
     Settings, ShardSettings,
+    kind::ConfigType,
+    topic::{self, TopicConfigError, TopicDefaults, TopicKey},
     value::{CoreChoice, Endpoint, Unit},
 };
-use crate::model::{CleanupPolicy, CompressionType, TimestampType};
 
 /// Settings while their values arrive, one row at a time.
 #[derive(Debug, Clone)]
@@ -18,10 +24,11 @@ pub(super) struct Draft {
     pub(super) shard: ShardSettings,
     pub(super) cores: CoreChoice,
     pub(super) advertised: Option<Endpoint>,
+    pub(super) topics: TopicDefaults,
 }
 
 /// One setting.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Row {
     /// Kafka's name, or a dotted one of ours.
     pub name: &'static str,
@@ -35,12 +42,25 @@ pub struct Row {
 }
 
 /// What values a setting takes, and where they go.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Kind {
-    Number { unit: Unit, range: RangeInclusive<i64>, set: fn(&mut Draft, i64) },
-    PowerOfTwo { range: RangeInclusive<i64>, set: fn(&mut Draft, i64) },
-    Flag { set: fn(&mut Draft, bool) },
-    Text { set: fn(&mut Draft, &str) -> Result<(), String> },
+    Number {
+        unit: Unit,
+        range: RangeInclusive<i64>,
+        set: fn(&mut Draft, i64),
+    },
+    PowerOfTwo {
+        range: RangeInclusive<i64>,
+        set: fn(&mut Draft, i64),
+    },
+    Flag {
+        set: fn(&mut Draft, bool),
+    },
+    Text {
+        set: fn(&mut Draft, &str) -> Result<(), String>,
+    },
+    /// The default of a topic-level key.
+    Topic(&'static TopicKey),
 }
 
 impl Row {
@@ -73,6 +93,7 @@ impl Row {
                 Ok(text.to_owned())
             }
             Kind::Text { set } => set(draft, text).map(|()| text.to_owned()),
+            Kind::Topic(key) => set_topic_default(key, draft, text),
         }
     }
 
@@ -90,6 +111,32 @@ const fn kind_of_number(unit: Unit) -> &'static str {
         Unit::Milliseconds => "a time such as 50ms or 7d,",
         Unit::Microseconds => "a time such as 50us,",
     }
+}
+
+/// What the names of settings of one shard begin with.
+pub(super) const SHARDS: &str = "shards.";
+
+/// The broker-level setting that gives a topic-level key its default.
+fn of_topic_key(key: &'static TopicKey) -> Option<Row> {
+    let name = key.broker_key?;
+    Some(Row { name, default: key.default, live: false, about: key.documentation, kind: Kind::Topic(key) })
+}
+
+/// Units are for the broker's own file: a topic's values have none.
+fn set_topic_default(key: &'static TopicKey, draft: &mut Draft, text: &str) -> Result<String, String> {
+    let unit = Unit::of_name(key.name);
+    let number = if key.kind.is_whole() { unit.parse(text) } else { None };
+    // A list of one, as a file's list is joined, ends with a comma.
+    let text = if key.kind == ConfigType::List { text.trim_end_matches(',') } else { text };
+    let plain = number.map_or_else(|| text.trim().to_owned(), |number| number.to_string());
+    draft.topics.set_key(key, &plain).map_err(|error| match error {
+        TopicConfigError::NotOfType { .. } if !key.kind.is_whole() => {
+            format!("a value of type {}", key.kind.name())
+        }
+        _ if key.kind.is_whole() => format!("{} {}", kind_of_number(unit), key.bounds()),
+        _ => key.bounds(),
+    })?;
+    Ok(number.map_or(plain, |number| unit.format(number)))
 }
 
 type Range = RangeInclusive<i64>;
@@ -115,9 +162,17 @@ const DAY_MS: i64 = 24 * 3_600_000;
 
 use Unit::{Bytes, Count, Microseconds, Milliseconds};
 
-/// The table. `corelane serve --check` prints it with the values in force.
+/// Every setting. `corelane serve --check` prints them with the values in force.
+pub static TABLE: LazyLock<Vec<Row>> = LazyLock::new(|| {
+    let (of_shards, of_the_broker): (Vec<_>, Vec<_>) =
+        OWN.iter().cloned().partition(|row| row.name.starts_with(SHARDS));
+    let of_topics = topic::TABLE.iter().filter_map(of_topic_key);
+    of_the_broker.into_iter().chain(of_topics).chain(of_shards).collect()
+});
+
+/// What stands nowhere else. The defaults of topic-level keys follow from [`topic::TABLE`].
 #[rustfmt::skip]
-pub static TABLE: &[Row] = &[
+const OWN: &[Row] = &[
     // The node.
     row("node.id", "1", number(Count, 0..=I32_MAX, |d, n| d.settings.broker_id = n as i32),
         "Number of this broker in its cluster."),
@@ -152,29 +207,8 @@ pub static TABLE: &[Row] = &[
     row("default.replication.factor", "1", number(Count, 1..=1, |d, n| d.settings.default_replication_factor = n as i16),
         "Replicas of a topic whose creator does not say."),
 
-    // Topics, unless they override it.
-    row("log.cleanup.policy", "delete", text(|d, t| cleanup_policy(t).map(|policy| d.settings.topic_defaults.cleanup_policy = policy)),
-        "What happens to old data: delete, compact, or both."),
-    row("compression.type", "producer", text(|d, t| compression_type(t).map(|codec| d.settings.topic_defaults.compression_type = codec)),
-        "Codec of stored batches: producer (as sent), uncompressed, gzip, snappy, lz4 or zstd."),
-    row("message.max.bytes", "1048588", number(Bytes, 0..=I32_MAX, |d, n| d.settings.topic_defaults.max_message_bytes = n as usize),
-        "Largest record batch, as it is stored."),
-    row("log.message.timestamp.type", "CreateTime", text(|d, t| timestamp_type(t).map(|kind| d.settings.topic_defaults.timestamp_type = kind)),
-        "Whose clock a record's timestamp is of: CreateTime or LogAppendTime."),
-    row("log.message.timestamp.before.max.ms", "9223372036854775807", number(Milliseconds, 0..=i64::MAX, |d, n| d.settings.topic_defaults.timestamp_before_max_ms = n),
-        "How far a record's timestamp may lie in the past."),
-    row("log.message.timestamp.after.max.ms", "1h", number(Milliseconds, 0..=i64::MAX, |d, n| d.settings.topic_defaults.timestamp_after_max_ms = n),
-        "How far a record's timestamp may lie in the future."),
-    row("log.segment.bytes", "1GiB", number(Bytes, MIB..=I32_MAX, |d, n| d.settings.topic_defaults.segment_bytes = n as u64),
-        "A segment is rolled before it grows past this."),
-    row("log.roll.ms", "7d", number(Milliseconds, 1..=i64::MAX, |d, n| d.settings.topic_defaults.segment_ms = n),
-        "A segment is rolled once its first record is older than this."),
-    row("log.retention.ms", "7d", number(Milliseconds, -1..=i64::MAX, |d, n| d.settings.topic_defaults.retention_ms = n),
-        "Records older than this may be deleted; -1: never."),
-    row("log.retention.bytes", "-1", number(Bytes, -1..=i64::MAX, |d, n| d.settings.topic_defaults.retention_bytes = n),
-        "Old records of a partition larger than this may be deleted; -1: never."),
-    row("write.caching", "false", Kind::Flag { set: |d, flag| d.settings.topic_defaults.write_caching = flag },
-        "Answer acks=all once written, before it is flushed: a power loss may then lose it."),
+    row("log.retention.check.interval.ms", "5min", number(Milliseconds, 1..=i64::MAX, |d, n| d.settings.retention_check_interval_ms = n as u64),
+        "How often partitions are looked through for segments that have expired."),
 
     // Compaction.
     row("log.cleaner.dedupe.buffer.size", "32MiB", number(Bytes, MIB..=1 << 40, |d, n| d.settings.cleaner_dedupe_buffer_bytes = n as usize),
@@ -222,40 +256,4 @@ fn advertised(text: &str) -> Result<Option<Endpoint>, String> {
         return Err(format!("a host that clients can reach, which {} is not", endpoint.host));
     }
     Ok(Some(endpoint))
-}
-
-fn cleanup_policy(text: &str) -> Result<CleanupPolicy, String> {
-    let mut policy = CleanupPolicy { delete: false, compact: false };
-    for part in text.split(',').filter(|part| !part.is_empty()) {
-        match part.trim() {
-            "delete" => policy.delete = true,
-            "compact" => policy.compact = true,
-            _ => return Err("delete, compact, or compact,delete".to_owned()),
-        }
-    }
-    if policy.delete || policy.compact {
-        Ok(policy)
-    } else {
-        Err("delete, compact, or compact,delete".to_owned())
-    }
-}
-
-fn compression_type(text: &str) -> Result<CompressionType, String> {
-    Ok(match text {
-        "producer" => CompressionType::Producer,
-        "uncompressed" => CompressionType::Uncompressed,
-        "gzip" => CompressionType::Gzip,
-        "snappy" => CompressionType::Snappy,
-        "lz4" => CompressionType::Lz4,
-        "zstd" => CompressionType::Zstd,
-        _ => return Err("producer, uncompressed, gzip, snappy, lz4 or zstd".to_owned()),
-    })
-}
-
-fn timestamp_type(text: &str) -> Result<TimestampType, String> {
-    match text {
-        "CreateTime" => Ok(TimestampType::CreateTime),
-        "LogAppendTime" => Ok(TimestampType::LogAppendTime),
-        _ => Err("CreateTime or LogAppendTime".to_owned()),
-    }
 }

@@ -6,7 +6,8 @@ use bytes::Bytes;
 
 use super::{
     Client, Context, ControlClient, GroupClient, HandlerSettings, ProducerIds, api_versions,
-    create_partitions, create_topics, delete_topics, describe_cluster, describe_configs, fetch,
+    create_partitions, create_topics, delete_records, delete_topics, describe_cluster, describe_configs,
+    fetch,
     groups::{
         delete_groups, describe_groups, find_coordinator, heartbeat, join_group, leave_group, list_groups,
         offset_commit, offset_delete, offset_fetch, sync_group,
@@ -164,6 +165,7 @@ impl Handlers {
         }
         match head.api.key {
             ApiKey::LIST_OFFSETS => frame_of(head, &list_offsets::handle(shard, head, body).await?),
+            ApiKey::DELETE_RECORDS => frame_of(head, &delete_records::handle(shard, head, body).await?),
             ApiKey::OFFSET_FOR_LEADER_EPOCH => {
                 frame_of(head, &offset_for_leader_epoch::handle(shard, head, body).await?)
             }

@@ -191,7 +191,7 @@ fn rewritten(records: Bytes, settings: &TopicSettings, sound: &Sound) -> Result<
     }
     let whole = RecordBatch::first(&records).ok().flatten().expect("a validated batch is whole");
     let mut batch = match codec {
-        Some(codec) => record::recompress(&whole, sound.codec, codec)?,
+        Some(codec) => record::recompress(&whole, sound.codec, codec, record::stored_level(settings))?,
         None => records.to_vec(),
     };
     let set = if sound.log_append_time {

@@ -2,7 +2,10 @@
 
 use std::{cell::OnceCell, future::Future, io, rc::Rc, sync::Arc, time::Duration};
 
-use glommio::{ExecutorJoinHandle, Latency, LocalExecutorBuilder, Placement, Shares, TaskQueueHandle};
+use glommio::{
+    CpuSet, ExecutorJoinHandle, Latency, LocalExecutorBuilder, Placement, PoolPlacement, Shares,
+    TaskQueueHandle,
+};
 
 use super::{
     clock::Clock,
@@ -16,6 +19,8 @@ use super::{
 const GLOMMIO_IO_MEMORY_BYTES: usize = 64 << 10;
 /// Entries of glommio's own rings; they carry timers and the park of the driver.
 const GLOMMIO_RING_ENTRIES: usize = 64;
+/// Threads for calls that block: one may wait for a computation (`idle.rs`), files are opened by the other.
+const BLOCKING_THREADS: usize = 2;
 /// Far away: the driver gives way by itself (`ring.rs`, `let_reactor_turn`).
 const PREEMPT_TIMER: Duration = Duration::from_secs(3600);
 
@@ -49,11 +54,13 @@ impl Core {
     where
         F: Future<Output = ()> + 'static,
     {
+        let own = CpuSet::online().map_err(io::Error::from)?.filter(|one| one.cpu == cpu);
         let thread = LocalExecutorBuilder::new(Placement::Fixed(cpu))
             .name(name)
             .io_memory(GLOMMIO_IO_MEMORY_BYTES)
             .ring_depth(GLOMMIO_RING_ENTRIES)
             .preempt_timer(PREEMPT_TIMER)
+            .blocking_thread_pool_placement(PoolPlacement::Custom(vec![own; BLOCKING_THREADS]))
             .spawn(move || async move {
                 QUEUES.with(|queues| {
                     let executor = glommio::executor();

@@ -1,4 +1,8 @@
 //! The loops around the journal: groups are written, written bytes are synced. Rules: `journal.rs`.
+//!
+//! A group with extents is done once the journal's write *and* the segments' writes are; the two go on side
+//! by side, and so do their syncs. Segment blocks are always written by settling (one writer per log, every
+//! block once), here only waited for.
 
 use std::{io, rc::Rc, time::Duration};
 
@@ -10,9 +14,12 @@ use crate::{
         disk::{DiskFile, Open, Sync},
     },
     log::{
-        LogId, Store,
+        LogId, Store, Written,
+        files::join_all,
         format::journal_name,
-        journal::{Frames, Note, Room, UNFLUSHED_BYTES_MAX},
+        journal::{Frames, Mark, Note, Room, UNFLUSHED_BYTES_MAX},
+        partition_log::Log,
+        settle::final_error,
     },
     model::Offset,
 };
@@ -21,8 +28,13 @@ use crate::{
 pub(super) const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
 impl Store {
-    /// Writes groups, one at a time, until the store is closed or fails. The foremost task of the shard.
+    /// Writes groups, one at a time, and the segment blocks of their extents, until the store is closed or
+    /// fails. The foremost task of the shard.
     pub async fn run_commits(self: Rc<Self>) {
+        future::zip(self.write_groups(), self.run_extents()).await;
+    }
+
+    async fn write_groups(&self) {
         while !self.is_over() {
             let group = self.journal.borrow_mut().take_group();
             let Some((frames, buffer)) = group else {
@@ -49,10 +61,21 @@ impl Store {
             }
         };
         let slice = buffer.freeze();
-        file.write_at(slice.clone(), position, sync).await?;
+        let earlier = match sync {
+            Sync::DataAndEarlier => self.journal.borrow().unsynced_marks(u64::MAX),
+            _ => Vec::new(),
+        };
+        let to_journal = file.write_at(slice.clone(), position, sync);
+        if frames.marks().is_empty() && earlier.is_empty() {
+            to_journal.await?;
+        } else {
+            future::try_zip(to_journal, self.reach_marks(frames.marks(), earlier, sync)).await?;
+        }
         if self.is_over() {
             return Ok(());
         }
+        self.count(Written::Appended, frames.batch_bytes());
+        self.count(Written::Journal, bytes);
         let now_ms = self.clock.monotonic_ms();
         self.with_progress(|journal, note| journal.written(frames, bytes, sync, now_ms, note));
         if let Some(buffer) = slice.into_buffer() {
@@ -62,6 +85,56 @@ impl Store {
             self.signals.flush.notify();
         }
         self.signals.room.notify();
+        Ok(())
+    }
+
+    /// Waits until the blocks of a group's extents are in their segments; syncs them, and those of earlier
+    /// groups, if the group is to be durable.
+    async fn reach_marks(&self, marks: &[Mark], earlier: Vec<Mark>, sync: Sync) -> io::Result<()> {
+        while !self.is_over() && !marks.iter().all(|mark| self.is_settled(mark)) {
+            self.signals.settled.notified().await;
+        }
+        match sync {
+            Sync::None => Ok(()),
+            _ => self.sync_segments([marks, &earlier].concat()).await,
+        }
+    }
+
+    /// The blocks are in the segment; so they are if it has been sealed, or is gone with its log.
+    fn is_settled(&self, mark: &Mark) -> bool {
+        let settled = |log: &mut Log| log.live_segment(mark.segment).map(|live| live.settled);
+        self.with_log(mark.log, settled).ok().flatten().is_none_or(|settled| settled >= mark.end)
+    }
+
+    /// Syncs the segments of extents that are settled, each once, all at a time.
+    async fn sync_segments(&self, mut marks: Vec<Mark>) -> io::Result<()> {
+        marks.sort_unstable_by_key(|mark| (mark.log, mark.segment, std::cmp::Reverse(mark.end)));
+        marks.dedup_by_key(|mark| (mark.log, mark.segment));
+        let syncs: Vec<_> = marks.into_iter().map(|mark| Box::pin(self.sync_segment(mark))).collect();
+        join_all(syncs).await.into_iter().collect()
+    }
+
+    async fn sync_segment(&self, mark: Mark) -> io::Result<()> {
+        let state = |log: &mut Log| {
+            let partition = log.partition;
+            log.live_segment(mark.segment).map(|live| (partition, live.settled, live.synced))
+        };
+        // None: sealed, and so synced, or deleted.
+        let Some((partition, settled, synced)) = self.with_log(mark.log, state).ok().flatten() else {
+            return Ok(());
+        };
+        if synced >= mark.end || self.is_over() {
+            return Ok(());
+        }
+        let file = self.segment_file(mark.log, partition, mark.segment, Open::Existing).await;
+        if file.is_err() && self.with_log(mark.log, |_| ()).is_err() {
+            return Ok(());
+        }
+        file?.sync_data().await.map_err(final_error)?;
+        let _ = self.with_log(mark.log, |log| {
+            let live = log.live_segment(mark.segment);
+            live.map(|live| live.synced = live.synced.max(settled))
+        });
         Ok(())
     }
 
@@ -79,8 +152,7 @@ impl Store {
                 }
                 Room::AfterSync(file) => {
                     let end = self.journal.borrow().written_end;
-                    file.sync_data().await?;
-                    self.with_progress(|journal, note| journal.synced(end, note));
+                    self.sync_journal(file, end).await?;
                 }
                 Room::NewFile(slot) => {
                     if let Err(error) = self.add_journal_file(slot).await {
@@ -177,7 +249,8 @@ impl Store {
     }
 
     async fn sync_journal(&self, file: Rc<dyn DiskFile>, end: u64) -> io::Result<()> {
-        file.sync_data().await?;
+        let marks = self.journal.borrow().unsynced_marks(end);
+        future::try_zip(file.sync_data(), self.sync_segments(marks)).await?;
         if !self.is_over() {
             self.with_progress(|journal, note| journal.synced(end, note));
         }

@@ -1,6 +1,8 @@
 //! Segment files, opened on demand; at most `open_files_max` stay open.
 
-use std::{io, path::Path, rc::Rc};
+use std::{io, path::Path, pin::Pin, rc::Rc, task::Poll};
+
+use futures_lite::future;
 
 use crate::{
     io::{
@@ -8,7 +10,7 @@ use crate::{
         disk::{DiskFile, Open},
     },
     log::{
-        Condemned, LogId, Store,
+        Condemned, LogId, Logs, Store,
         format::{partition_directory, segment_in_name},
         partition_log::Sealed,
     },
@@ -70,11 +72,9 @@ impl Store {
         }
         for name in names? {
             let is_known = |segment| {
-                let is_condemned =
-                    |c: &Condemned| c.id == id && (c.segment.base, c.segment.version) == segment;
+                let is_condemned = self.logs.borrow().is_condemned(id, segment);
                 // Of a log that is gone nothing is removed here.
-                self.logs.borrow().condemned.iter().any(is_condemned)
-                    || self.with_log(id, |log| log.knows(segment)).unwrap_or(true)
+                is_condemned || self.with_log(id, |log| log.knows(segment)).unwrap_or(true)
             };
             if segment_in_name(&name).is_some_and(|segment| !is_known(segment)) {
                 let removed = self.disk.remove_file(&directory.join(name)).await;
@@ -126,6 +126,30 @@ impl Store {
             }
         }
     }
+}
+
+impl Logs {
+    /// Whether a file is one that a checkpoint may still need.
+    pub(super) fn is_condemned(&self, id: LogId, segment: (Offset, u32)) -> bool {
+        self.condemned.iter().any(|c| c.id == id && (c.segment.base, c.segment.version) == segment)
+    }
+}
+
+/// Runs futures side by side until all are ready; their results in the same order.
+pub(super) async fn join_all<F: Future + Unpin>(mut futures: Vec<F>) -> Vec<F::Output> {
+    let mut results: Vec<Option<F::Output>> = futures.iter().map(|_| None).collect();
+    future::poll_fn(|context| {
+        let mut all = true;
+        for (future, result) in futures.iter_mut().zip(&mut results).filter(|(_, result)| result.is_none()) {
+            match Pin::new(future).poll(context) {
+                Poll::Ready(ready) => *result = Some(ready),
+                Poll::Pending => all = false,
+            }
+        }
+        if all { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    results.into_iter().flatten().collect()
 }
 
 /// Reads a stretch of a file, whole blocks around `start..end`; says what is missing by being shorter.

@@ -19,7 +19,8 @@
 //! | 0..4   | `magic`          | `CLJF`                                                               |
 //! | 4      | `version`        | 1                                                                    |
 //! | 5      | `kind`           | what it records, see [`FrameKind`]                                   |
-//! | 6..8   | -                | zero                                                                 |
+//! | 6      | `flags`          | 1: a segment starts with this frame's first batch                    |
+//! | 7      | -                | zero                                                                 |
 //! | 8..16  | `journal_id`     | random, drawn at every start: frames of an earlier life never match  |
 //! | 16..24 | `sequence`       | counts the frames of one journal, without gaps                       |
 //! | 24..32 | `durable_end`    | every frame below this sequence was durable when this one was built  |
@@ -33,9 +34,17 @@
 //! | 80..84 | -                | zero                                                                 |
 //! | 84..88 | `header_crc`     | CRC-32C of bytes 0..84                                               |
 //!
-//! The payload of an extent frame, for batches that were written to their segment at once, will be
-//! little-endian: segment base offset (8), position (8), length (8), CRC-32C (4), zero (4), then the
-//! partial tail block. Nothing writes it yet; a journal that holds one is refused, never skipped.
+//! The payload of an extent frame ([`Extent`]) says which whole blocks of a segment hold its batches, and
+//! brings the bytes that follow them in the partial last block; little-endian:
+//!
+//! | bytes  | field          | meaning                                                                |
+//! |--------|----------------|------------------------------------------------------------------------|
+//! | 0..8   | `segment`      | base offset of the segment                                             |
+//! | 8..16  | `position`     | of the first block, in the segment                                     |
+//! | 16..24 | `length`       | of the blocks, in bytes                                                |
+//! | 24..28 | `head`         | bytes of the first block that belong to batches before                 |
+//! | 28..32 | `crc`          | CRC-32C of the blocks and the bytes that follow here                   |
+//! | 32..   | `partial`      | what follows the blocks: less than one block                           |
 
 use std::path::{Path, PathBuf};
 
@@ -44,7 +53,10 @@ use zerocopy::{
     little_endian::{I32, I64, U32, U64},
 };
 
-use crate::model::{Offset, PartitionIndex, TopicId, TopicPartition};
+use crate::{
+    io::buffer::BLOCK,
+    model::{Offset, PartitionIndex, TopicId, TopicPartition},
+};
 
 /// Bytes of a v2 batch header, from base offset to record count.
 pub const BATCH_HEADER_BYTES: usize = 61;
@@ -56,6 +68,7 @@ pub(super) const FRAME_HEADER_BYTES: usize = size_of::<FrameHeader>();
 pub(super) const FRAME_ALIGNMENT: usize = 8;
 const FRAME_MAGIC: [u8; 4] = *b"CLJF";
 const FRAME_VERSION: u8 = 1;
+const STARTS_SEGMENT: u8 = 1;
 
 #[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
@@ -63,7 +76,8 @@ pub(super) struct FrameHeader {
     magic: [u8; 4],
     version: u8,
     kind: u8,
-    zero: [u8; 2],
+    flags: u8,
+    zero: u8,
     journal_id: U64,
     sequence: U64,
     durable_end: U64,
@@ -125,12 +139,19 @@ pub(super) struct Frame {
     pub(super) payload_crc: u32,
     /// `None` for a kind or version that this program does not know.
     pub(super) kind: Option<FrameKind>,
+    /// Its first batch is the first of a segment: replay rolls where the log did.
+    pub(super) starts_segment: bool,
 }
 
 impl Frame {
     /// A frame for one batch; the journal fills in the rest.
     pub(super) fn batch(partition: TopicPartition, leader_epoch: i32, base: Offset, next: Offset) -> Self {
         Self::new(FrameKind::Batch, partition, leader_epoch, base, next)
+    }
+
+    /// A frame for the batches of an extent, up to `next`.
+    pub(super) fn extent(partition: TopicPartition, leader_epoch: i32, base: Offset, next: Offset) -> Self {
+        Self::new(FrameKind::Extent, partition, leader_epoch, base, next)
     }
 
     /// A frame that says that the log of `partition` starts at `start` now.
@@ -161,6 +182,7 @@ impl Frame {
             payload_length: 0,
             payload_crc: 0,
             kind: Some(kind),
+            starts_segment: false,
         }
     }
 
@@ -175,7 +197,8 @@ impl Frame {
             magic: FRAME_MAGIC,
             version: FRAME_VERSION,
             kind: self.kind.expect("a frame that is written is of a known kind") as u8,
-            zero: [0; 2],
+            flags: if self.starts_segment { STARTS_SEGMENT } else { 0 },
+            zero: 0,
             journal_id: self.journal_id.into(),
             sequence: self.sequence.into(),
             durable_end: self.durable_end.into(),
@@ -215,12 +238,59 @@ impl Frame {
             payload_length: header.payload_length.get() as usize,
             payload_crc: header.payload_crc.get(),
             kind: FrameKind::parse(header.version, header.kind),
+            starts_segment: header.flags & STARTS_SEGMENT != 0,
         })
     }
 
     /// Bytes from this frame's start to where the next of its group starts.
     pub(super) fn stride(&self) -> usize {
         frame_bytes(self.payload_length)
+    }
+}
+
+/// Where the batches of an extent frame lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Extent {
+    pub(super) segment: Offset,
+    /// Of the first block.
+    pub(super) position: u64,
+    /// Of the blocks: whole ones.
+    pub(super) length: u64,
+    /// Bytes of the first block that belong to batches before.
+    pub(super) head: u32,
+    /// CRC-32C from the start of the first block to the end of the last batch.
+    pub(super) crc: u32,
+}
+
+impl Extent {
+    /// Bytes before the partial block in a payload.
+    pub(super) const BYTES: usize = 32;
+
+    pub(super) fn to_bytes(self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        bytes[0..8].copy_from_slice(&self.segment.get().to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.position.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.length.to_le_bytes());
+        bytes[24..28].copy_from_slice(&self.head.to_le_bytes());
+        bytes[28..32].copy_from_slice(&self.crc.to_le_bytes());
+        bytes
+    }
+
+    /// The extent and the partial block of a payload; `None` if these bytes are none.
+    pub(super) fn parse(payload: &[u8]) -> Option<(Self, &[u8])> {
+        let (bytes, partial) = payload.split_first_chunk::<{ Self::BYTES }>()?;
+        let u64_at = |at: usize| bytes[at..].first_chunk().map(|b| u64::from_le_bytes(*b));
+        let u32_at = |at: usize| bytes[at..].first_chunk().map(|b| u32::from_le_bytes(*b));
+        let segment = Offset::new(u64_at(0)? as i64);
+        let (position, length) = (u64_at(8)?, u64_at(16)?);
+        let (head, crc) = (u32_at(24)?, u32_at(28)?);
+        let in_blocks = |bytes: u64| bytes.is_multiple_of(BLOCK as u64) && bytes <= i64::MAX as u64;
+        let sound = in_blocks(position)
+            && in_blocks(length)
+            && u64::from(head) < length
+            && (head as usize) < BLOCK
+            && partial.len() < BLOCK;
+        sound.then_some((Self { segment, position, length, head, crc }, partial))
     }
 }
 
@@ -338,6 +408,7 @@ mod tests {
             payload_length: 77,
             payload_crc: 0xDEAD_BEEF,
             kind: Some(FrameKind::Batch),
+            starts_segment: false,
         }
     }
 
@@ -376,6 +447,24 @@ mod tests {
             assert_eq!(Frame::parse(&changed), None, "byte {at}");
         }
         assert_eq!(Frame::parse(&bytes[..87]), None);
+    }
+
+    #[test]
+    fn an_extent_reads_back_and_one_that_is_no_whole_blocks_is_refused() {
+        let extent =
+            Extent { segment: Offset::new(7), position: 8192, length: 12288, head: 100, crc: 0xAABB_CCDD };
+        let mut payload = extent.to_bytes().to_vec();
+        payload.extend_from_slice(b"partial");
+        assert_eq!(Extent::parse(&payload), Some((extent, &b"partial"[..])));
+        assert_eq!(Extent::parse(&payload[..31]), None);
+        for broken in [
+            Extent { position: 100, ..extent },
+            Extent { length: 100, ..extent },
+            Extent { length: 0, ..extent },
+            Extent { head: 4096, ..extent },
+        ] {
+            assert_eq!(Extent::parse(&broken.to_bytes()), None, "{broken:?}");
+        }
     }
 
     #[test]

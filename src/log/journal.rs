@@ -17,18 +17,29 @@
 //! no batch. Replay finds the next file by the sequence of its first frame. Old frames in it have lower
 //! sequences, those of earlier starts another `journal_id`: neither is ever taken for a new one.
 //!
+//! **Extents.** The bytes of a large append do not pass through here: the log's settling writes them to the
+//! segment at once (`settle.rs`), and the group gets a frame that says where they are. Such a group counts
+//! as written when its own write *and* those blocks are, and as durable when both are synced (`commit.rs`);
+//! only then can a later frame's `durable_end` pass it, so that replay can tell a torn extent from a damaged
+//! one. Batches of the same log that follow in the same group join its extent, whatever their size: one frame
+//! and one partial block per log and group. A group's extents become frames when it is closed, behind its
+//! other frames; what must not overtake them closes it: a command, a batch that cannot join, a
+//! checkpoint's picture.
+//!
 //! A failed write or sync is never retried: nobody knows what is on the disk (the caller fences).
 
 use std::{collections::VecDeque, ops::Range, rc::Rc};
 
+use bytes::Bytes;
+
 use crate::{
     io::{
-        buffer::{AlignedBuffer, block_end, block_start},
+        buffer::{AlignedBuffer, BLOCK, block_end, block_start},
         disk::{DiskFile, Sync},
     },
     log::{
         LogId, Parts,
-        format::{FRAME_ALIGNMENT, FRAME_HEADER_BYTES, Frame, FrameKind, frame_bytes},
+        format::{Extent, FRAME_ALIGNMENT, FRAME_HEADER_BYTES, Frame, FrameKind, frame_bytes},
     },
     model::Offset,
 };
@@ -45,10 +56,85 @@ const PREWRITE_STEP_MAX: u64 = 1 << 20;
 /// The last frame of a log within one group: who, and the offset after it.
 pub(super) type Note = (LogId, Offset);
 
+/// Segment bytes that must be written, and synced, before a group counts as that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Mark {
+    pub(super) log: LogId,
+    pub(super) segment: Offset,
+    /// Blocks of the segment below this position.
+    pub(super) end: u64,
+}
+
+/// Where a batch lies in its log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) segment: Offset,
+    pub(super) position: u64,
+}
+
+/// Room that the frame of an extent may take.
+const EXTENT_FRAME_BYTES_MAX: usize = frame_bytes(Extent::BYTES + BLOCK);
+
+/// Batches of one log that go to their segment at once. Its frame is made when the group is closed.
+struct OpenExtent {
+    log: LogId,
+    frame: Frame,
+    place: Place,
+    /// Where the next batch of the log goes.
+    end: u64,
+    /// CRC-32C from the start of the first block to `end`.
+    crc: u32,
+    /// What lies in the last block, as far as it belongs to this extent.
+    partial: Vec<u8>,
+}
+
+impl OpenExtent {
+    fn add(&mut self, batch: Parts<'_>) {
+        for part in batch {
+            self.crc = crc32c::crc32c_append(self.crc, part);
+            let end = self.end + part.len() as u64;
+            let block = block_start(end);
+            if block >= self.end {
+                self.partial.clear();
+                self.partial.extend_from_slice(&part[(block - self.end) as usize..]);
+            } else {
+                self.partial.extend_from_slice(part);
+            }
+            self.end = end;
+        }
+    }
+
+    fn mark(&self) -> Mark {
+        Mark { log: self.log, segment: self.place.segment, end: block_start(self.end) }
+    }
+
+    fn payload(&self) -> Vec<u8> {
+        let position = block_start(self.place.position);
+        let extent = Extent {
+            segment: self.place.segment,
+            position,
+            length: block_start(self.end) - position,
+            head: (self.place.position - position) as u32,
+            crc: self.crc,
+        };
+        let mut payload = extent.to_bytes().to_vec();
+        payload.extend_from_slice(&self.partial);
+        payload
+    }
+}
+
 /// Frames that become one write.
 struct Group {
     buffer: AlignedBuffer,
     frames: Frames,
+    extents: Vec<OpenExtent>,
+}
+
+impl Group {
+    /// Room for frames beside those that its extents will need.
+    fn free(&self) -> usize {
+        self.buffer.free().saturating_sub(self.extents.len() * EXTENT_FRAME_BYTES_MAX)
+    }
 }
 
 /// What is to be told once a group has been written.
@@ -59,12 +145,30 @@ pub(super) struct Frames {
     end_sequence: u64,
     durable: bool,
     bytes: u64,
+    marks: Vec<Mark>,
+    /// Bytes of batches in extents.
+    extent_bytes: u64,
+    /// Bytes of batches.
+    batch_bytes: u64,
+}
+
+impl Frames {
+    /// What must be in segments before the group counts as written.
+    pub(super) fn marks(&self) -> &[Mark] {
+        &self.marks
+    }
+
+    /// Bytes of the batches that the group is about.
+    pub(super) fn batch_bytes(&self) -> u64 {
+        self.batch_bytes
+    }
 }
 
 /// Groups that were written and wait for a sync.
 struct Unsynced {
     end_sequence: u64,
     notes: Vec<Note>,
+    marks: Vec<Mark>,
 }
 
 /// One file of the ring.
@@ -161,47 +265,120 @@ impl Journal {
     }
 
     /// Adds a frame to the gathering group and says its sequence. `frame` says what only the caller knows.
-    pub(super) fn append(&mut self, log: LogId, mut frame: Frame, batch: Parts<'_>, durable: bool) -> u64 {
+    pub(super) fn append(&mut self, log: LogId, frame: Frame, batch: Parts<'_>, durable: bool) -> u64 {
         let length = batch[0].len() + batch[1].len();
         let bytes = frame_bytes(length);
-        if let Some(group) = self.gathering.take_if(|group| group.buffer.free() < bytes) {
-            self.full.push_back(group);
+        let is_batch = frame.kind == Some(FrameKind::Batch);
+        let is_late = |group: &Group| group.extents.iter().any(|extent| !is_batch || extent.log == log);
+        if self.gathering.as_ref().is_some_and(|group| group.free() < bytes || is_late(group)) {
+            self.close_group();
         }
-        let sequence = self.next_sequence;
-        let group = self.gathering.get_or_insert_with(|| {
-            let pooled = self.buffers.pop_if(|buffer| buffer.capacity() >= bytes);
-            let capacity = self.group_bytes_max.max(bytes);
-            let buffer = pooled.unwrap_or_else(|| AlignedBuffer::with_capacity(capacity));
-            let notes = self.note_lists.pop().unwrap_or_default();
-            Group { buffer, frames: Frames { notes, first_sequence: sequence, ..Frames::default() } }
-        });
-        frame.journal_id = self.id;
-        frame.sequence = sequence;
-        frame.durable_end = self.durable_end;
-        frame.payload_length = length;
-        frame.payload_crc = crc32c::crc32c_append(crc32c::crc32c(batch[0]), batch[1]);
-        group.buffer.extend(&frame.to_bytes());
-        group.buffer.extend(batch[0]);
-        group.buffer.extend(batch[1]);
-        group.buffer.extend(&[0; FRAME_ALIGNMENT][..bytes - FRAME_HEADER_BYTES - length]);
+        let mut group = self.gathering.take().unwrap_or_else(|| self.new_group(bytes));
+        let sequence = self.push_frame(&mut group, frame, batch);
         let frames = &mut group.frames;
         // What a batch adds is told to its log; a command is waited for by its sequence.
         match frames.notes.last_mut() {
-            _ if frame.kind != Some(FrameKind::Batch) => {}
+            _ if !is_batch => {}
             Some(last) if last.0 == log => last.1 = frame.next_offset,
             _ => frames.notes.push((log, frame.next_offset)),
         }
         frames.durable |= durable;
-        frames.end_sequence = sequence + 1;
-        frames.bytes += bytes as u64;
+        frames.batch_bytes += length as u64;
+        self.gathering = Some(group);
+        sequence
+    }
+
+    /// Whether the gathering group holds an extent that a batch of this log, with these ends, joins.
+    pub(super) fn extends(&self, log: LogId, place: Place) -> bool {
+        let is_next =
+            |e: &OpenExtent| e.log == log && e.place.segment == place.segment && e.end == place.position;
+        self.gathering.as_ref().is_some_and(|group| group.extents.iter().any(is_next))
+    }
+
+    /// Adds a batch whose bytes go to its segment at once. `head` is what its first block holds before it.
+    pub(super) fn append_extent(
+        &mut self,
+        log: LogId,
+        frame: Frame,
+        place: Place,
+        head: impl FnOnce() -> Vec<Bytes>,
+        batch: Parts<'_>,
+        durable: bool,
+    ) {
+        let joins = self.extends(log, place);
+        let is_late = |group: &Group| group.extents.iter().any(|extent| extent.log == log);
+        if !joins && self.gathering.as_ref().is_some_and(|g| g.free() < EXTENT_FRAME_BYTES_MAX || is_late(g))
+        {
+            self.close_group();
+        }
+        let mut group = self.gathering.take().unwrap_or_else(|| self.new_group(EXTENT_FRAME_BYTES_MAX));
+        if !joins {
+            let crc = head().iter().fold(0, |crc, slice| crc32c::crc32c_append(crc, slice));
+            let (end, partial) = (place.position, Vec::new());
+            group.extents.push(OpenExtent { log, frame, place, end, crc, partial });
+        }
+        let extent =
+            group.extents.iter_mut().find(|extent| extent.log == log).expect("pushed if it was not there");
+        extent.add(batch);
+        extent.frame.next_offset = frame.next_offset;
+        let bytes = (batch[0].len() + batch[1].len()) as u64;
+        group.frames.durable |= durable;
+        group.frames.extent_bytes += bytes;
+        group.frames.batch_bytes += bytes;
+        let is_full = group.frames.extent_bytes >= self.group_bytes_max as u64;
+        self.gathering = Some(group);
+        if is_full {
+            self.close_group();
+        }
+    }
+
+    fn new_group(&mut self, bytes: usize) -> Group {
+        let bytes_max = self.group_bytes_max.max(bytes);
+        let pooled = self.buffers.pop_if(|buffer| buffer.capacity() >= bytes);
+        let buffer = pooled.unwrap_or_else(|| AlignedBuffer::with_capacity(bytes_max));
+        let notes = self.note_lists.pop().unwrap_or_default();
+        let frames = Frames { notes, first_sequence: self.next_sequence, ..Frames::default() };
+        Group { buffer, frames, extents: Vec::new() }
+    }
+
+    fn push_frame(&mut self, group: &mut Group, mut frame: Frame, payload: Parts<'_>) -> u64 {
+        let length = payload[0].len() + payload[1].len();
+        let bytes = frame_bytes(length);
+        let sequence = self.next_sequence;
+        frame.journal_id = self.id;
+        frame.sequence = sequence;
+        frame.durable_end = self.durable_end;
+        frame.payload_length = length;
+        frame.payload_crc = crc32c::crc32c_append(crc32c::crc32c(payload[0]), payload[1]);
+        group.buffer.extend(&frame.to_bytes());
+        group.buffer.extend(payload[0]);
+        group.buffer.extend(payload[1]);
+        group.buffer.extend(&[0; FRAME_ALIGNMENT][..bytes - FRAME_HEADER_BYTES - length]);
+        group.frames.end_sequence = sequence + 1;
+        group.frames.bytes += bytes as u64;
         self.next_sequence = sequence + 1;
         self.queued_bytes += bytes as u64;
         sequence
     }
 
+    /// Nothing more joins the gathering group: its extents become frames.
+    pub(super) fn close_group(&mut self) {
+        let Some(mut group) = self.gathering.take() else { return };
+        for extent in std::mem::take(&mut group.extents) {
+            let payload = extent.payload();
+            self.push_frame(&mut group, extent.frame, [&payload, &[]]);
+            group.frames.notes.push((extent.log, extent.frame.next_offset));
+            group.frames.marks.push(extent.mark());
+        }
+        self.full.push_back(group);
+    }
+
     /// The next group to be written, as whole blocks.
     pub(super) fn take_group(&mut self) -> Option<(Frames, AlignedBuffer)> {
-        let mut group = self.full.pop_front().or_else(|| self.gathering.take())?;
+        if self.full.is_empty() {
+            self.close_group();
+        }
+        let mut group = self.full.pop_front()?;
         group.buffer.pad_to_block();
         Some((group.frames, group.buffer))
     }
@@ -290,11 +467,18 @@ impl Journal {
         if self.unsynced_bytes == 0 {
             self.unsynced_since_ms = now_ms;
         }
-        self.unsynced_bytes += bytes;
-        self.unsynced.push_back(Unsynced { end_sequence: frames.end_sequence, notes: frames.notes });
+        self.unsynced_bytes += bytes + frames.extent_bytes;
+        let Frames { end_sequence, notes, marks, .. } = frames;
+        self.unsynced.push_back(Unsynced { end_sequence, notes, marks });
         if sync != Sync::None {
-            self.synced(frames.end_sequence, note);
+            self.synced(end_sequence, note);
         }
+    }
+
+    /// Segment bytes that written frames below `end` speak of, and that may not be durable yet.
+    pub(super) fn unsynced_marks(&self, end: u64) -> Vec<Mark> {
+        let below = self.unsynced.iter().take_while(|waiting| waiting.end_sequence <= end);
+        below.flat_map(|waiting| waiting.marks.iter().copied()).collect()
     }
 
     /// Takes a group's memory back.
@@ -399,6 +583,6 @@ impl Journal {
 
     /// Nothing is gathered or queued.
     pub(super) fn is_idle(&self) -> bool {
-        self.written_end == self.next_sequence
+        self.gathering.is_none() && self.written_end == self.next_sequence
     }
 }

@@ -6,7 +6,8 @@
 //! An append is synchronous: one copy of the batch into the journal's gathering group, one into the
 //! partition's memory tail. Everything else happens in tasks that the shard spawns once:
 //! [`Store::run_commits`] (in front), [`Store::run_flushes`], [`Store::run_settling`],
-//! [`Store::run_checkpoints`], [`Store::run_compaction`] and [`Store::run_scrub`] (behind).
+//! [`Store::run_checkpoints`], [`Store::run_retention`], [`Store::run_compaction`] and [`Store::run_scrub`]
+//! (behind).
 //!
 //! ```text
 //! append --> gathering group --(one write, and a sync if due)--> journal      written_end, durable_end
@@ -24,7 +25,9 @@
 //! In the order to read them: [`format`] (bytes on disk), `partition_log.rs` (one log's state), `tail.rs`
 //! (memory), `journal.rs` and `commit.rs` (group commit), `settle.rs` (segments), `checkpoint.rs` (what)
 //! and `checkpointing.rs` (when), [`recovery`] and `replay.rs` (after a crash), [`generation`] (which
-//! shards' directories are valid), `compaction` (the last record of each key), [`sidecar`], `audit.rs` and `integrity.rs` (nothing damaged is served), `scrub.rs`, `reader.rs`, [`index`], [`leader_epochs`]; `files.rs`, `lru.rs` and
+//! shards' directories are valid), `compaction` (the last record of each key), `retention.rs`, [`sidecar`],
+//! `audit.rs` and `integrity.rs` (nothing damaged is served), `scrub.rs`, `reader.rs`, `time.rs`, [`index`],
+//! [`leader_epochs`]; `files.rs`, `lru.rs` and
 //! `slab.rs` are bounded caches and names.
 
 mod audit;
@@ -33,6 +36,7 @@ mod checkpointing;
 mod commit;
 mod compaction;
 mod error;
+mod extents;
 mod files;
 pub mod format;
 pub mod generation;
@@ -45,6 +49,7 @@ mod partition_log;
 mod reader;
 pub mod recovery;
 mod replay;
+mod retention;
 mod scrub;
 mod settle;
 pub mod sidecar;
@@ -52,10 +57,11 @@ mod slab;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod time;
 
 use std::{
     cell::{Cell, RefCell},
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     io,
     path::{Path, PathBuf},
     rc::Rc,
@@ -83,7 +89,7 @@ use crate::{
         index::Entry,
         journal::Journal,
         lru::Lru,
-        partition_log::{Log, Sealed},
+        partition_log::{Log, NewBatch, Sealed},
         slab::Slab,
     },
     model::{LeaderEpoch, Offset, ProducerId, TopicPartition, TopicSettings},
@@ -110,6 +116,9 @@ pub struct StoreOptions {
     pub flush_interval: Duration,
     /// Time between checkpoints of a store that is written to.
     pub checkpoint_interval: Duration,
+    /// Batches of at least this many bytes go to their segment at once, and only their place to the journal.
+    /// Not below 4096; `usize::MAX`: none does.
+    pub extent_bytes_min: usize,
     /// Bytes that wait for their segment, or for the journal, before [`Store::under_pressure`].
     pub unsettled_bytes_max: u64,
     /// Settled bytes kept in memory for readers.
@@ -120,6 +129,8 @@ pub struct StoreOptions {
     pub indexes_max: usize,
     /// Every sealed segment is compared with its checksums once in this time.
     pub scrub_interval: Duration,
+    /// Time between two looks for segments that have expired (`log.retention.check.interval.ms`).
+    pub retention_check_interval: Duration,
     /// Bounds and pace of compaction.
     pub compaction: CompactionOptions,
 }
@@ -138,11 +149,13 @@ impl StoreOptions {
             group_bytes_max: 1 << 20,
             flush_interval: Duration::from_millis(50),
             checkpoint_interval: Duration::from_secs(5),
+            extent_bytes_min: 64 << 10,
             unsettled_bytes_max: 64 << 20,
             tail_cache_bytes_max: 64 << 20,
             open_files_max: 1024,
             indexes_max: 32,
             scrub_interval: Duration::from_secs(7 * 24 * 3600),
+            retention_check_interval: Duration::from_secs(300),
             compaction: CompactionOptions::default(),
         }
     }
@@ -166,6 +179,19 @@ pub struct AppendInfo {
     pub now_ms: i64,
 }
 
+/// What bytes were written for. All but the first, divided by the first, is the write amplification.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// Batches that appends have brought, once written.
+    Appended,
+    /// To the journal: groups, and zeros ahead of them.
+    Journal,
+    /// To segments.
+    Segments,
+    /// To checkpoints and indexes.
+    Checkpoints,
+}
+
 /// Hears of what happens to logs. Called from the store's tasks, never from within a call to the store.
 pub trait Observer {
     /// Batches below `written_end` have reached the disk, those below `durable_end` stable storage.
@@ -175,11 +201,18 @@ pub trait Observer {
     /// far. Must not call the store.
     fn snapshot(&self, log: LogId) -> Vec<u8>;
 
+    /// So many more bytes of this class: see [`Written`].
+    fn wrote(&self, what: Written, bytes: u64) {
+        let _ = (what, bytes);
+    }
     /// Compaction leaves alone what lies at or above: the high watermark, or the first undecided transaction.
     fn stable_end(&self, log: LogId) -> Offset;
 
     /// The last offset of the last batch of each producer that is still known: compaction keeps that batch.
     fn last_offsets(&self, log: LogId) -> HashMap<ProducerId, Offset>;
+
+    /// Retention has raised the log start, durably.
+    fn log_start_raised(&self, log: LogId, start: Offset);
 
     /// The log, or all of them, can take nothing more until a restart.
     fn failed(&self, log: Option<LogId>, why: &str);
@@ -220,6 +253,10 @@ struct Logs {
     /// Bytes that settling could write.
     unsettled: u64,
     to_settle: VecDeque<LogId>,
+    /// Logs with extents that a group of the journal waits for.
+    urgent: VecDeque<LogId>,
+    /// Logs that soon need space.
+    to_prepare: VecDeque<LogId>,
     /// Workers that are at a log.
     settling: usize,
     /// Chunks that readers may still want, oldest first: log and bytes.
@@ -253,6 +290,7 @@ struct State {
     /// Something was appended or created since the last checkpoint.
     dirty: Cell<bool>,
     checkpoint_sequence: Cell<u64>,
+    checkpoint_files: Cell<checkpoint::Files>,
     /// Replay position of the newest durable checkpoint.
     replay_sequence: Cell<u64>,
 }
@@ -263,17 +301,26 @@ struct Signals {
     commit: Notify,
     flush: Notify,
     settle: Notify,
+    extent: Notify,
     settled: Notify,
     checkpoint: Notify,
     journal_room: Notify,
     room: Notify,
     compaction: Notify,
+    retention: Notify,
     progress: Notify,
 }
 
 impl Store {
-    /// Sets who hears of progress. Once, before the tasks run.
+    /// Sets who hears of progress. Once, before the tasks run. What recovery brought for it is forgotten:
+    /// its snapshots take the place.
     pub fn set_observer(&self, observer: Rc<dyn Observer>) {
+        let logs = &mut *self.logs.borrow_mut();
+        for id in logs.by_id.ids() {
+            if let Some(log) = logs.by_id.get_mut(id) {
+                log.recovered = recovery::Recovered::default();
+            }
+        }
         *self.observer.borrow_mut() = Some(observer);
     }
 
@@ -316,18 +363,41 @@ impl Store {
         let base = base.expect("a whole batch has a base offset");
         let (epoch, next) = (info.leader_epoch, info.next_offset);
         let partition = log.partition;
-        let queued = logs.append(id, base, next, epoch, info.max_timestamp, batch, info.now_ms);
-        let frame = Frame::batch(partition, epoch.get(), base, next);
-        journal.append(id, frame, batch, info.durable);
+        let AppendInfo { max_timestamp, now_ms, .. } = info;
+        let new = NewBatch { base, next, epoch, max_timestamp, parts: batch, now_ms, starts_segment: None };
+        let appended = logs.append(id, &new).ok_or(LogError::UnknownLog)?;
+        let place = appended.place;
+        let is_large = bytes >= self.options.extent_bytes_min || journal.extends(id, place);
+        let is_extent = appended.has_space && is_large;
+        let new_frame = if is_extent { Frame::extent } else { Frame::batch };
+        let mut frame = new_frame(partition, epoch.get(), base, next);
+        frame.starts_segment = place.position == 0;
+        if is_extent {
+            let head = || logs.by_id.get_mut(id).map(|log| log.head_of(place)).unwrap_or_default();
+            journal.append_extent(id, frame, place, head, batch, info.durable);
+            logs.queue_extent(id);
+        } else {
+            journal.append(id, frame, batch, info.durable);
+        }
         drop((journal, logs));
+        if is_extent {
+            self.signals.extent.notify();
+        }
         self.signals.commit.notify();
         if !self.state.dirty.replace(true) {
             self.signals.checkpoint.notify();
         }
-        if queued {
+        if appended.queued {
             self.signals.settle.notify();
         }
         Ok(())
+    }
+
+    fn count(&self, what: Written, bytes: u64) {
+        let observer = self.observer.borrow().clone();
+        if let Some(observer) = observer {
+            observer.wrote(what, bytes);
+        }
     }
 
     fn check_usable(&self) -> Result<(), LogError> {
@@ -512,33 +582,62 @@ impl Store {
         self.read_in_memory(id, wanted).ok()?
     }
 
-    /// Makes an empty log with a durable directory. Files of an earlier life that recovery knew nothing
-    /// of are moved to `orphaned/`.
+    /// Makes one empty log, as [`Store::create_logs`] does.
     ///
     /// # Errors
-    /// The directory could not be made, or the store takes nothing.
+    /// As there.
     pub async fn create_log(
         &self,
         partition: TopicPartition,
         settings: Arc<TopicSettings>,
     ) -> Result<LogId, LogError> {
+        let made = self.create_logs(vec![(partition, settings)]).await?;
+        made.first().copied().ok_or(LogError::UnknownLog)
+    }
+
+    /// Makes empty logs with durable directories, in their order. Files of an earlier life that recovery knew
+    /// nothing of are moved to `orphaned/`. The names of one topic that stand together share a sync.
+    ///
+    /// # Errors
+    /// A directory could not be made, or the store takes nothing: there is no log then, only directories.
+    pub async fn create_logs(
+        &self,
+        new: Vec<(TopicPartition, Arc<TopicSettings>)>,
+    ) -> Result<Vec<LogId>, LogError> {
         self.check_usable()?;
-        let directory = partition_directory(&self.options.data, partition);
-        let failed = |source| LogError::Io { path: directory.clone(), source };
-        let left = match self.disk.list(&directory).await {
-            Ok(names) => !names.is_empty(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-            Err(error) => return Err(failed(error)),
-        };
-        if left {
-            let moved = generation::set_aside(&*self.disk, &self.options.data, &directory).await;
-            moved.map_err(|error| failed(io::Error::other(error)))?;
+        for of_topic in new.chunk_by(|(one, _), (next, _)| one.topic == next.topic) {
+            self.create_partition_directories(of_topic.iter().map(|(partition, _)| *partition)).await?;
         }
-        self.disk.create_directories(&directory).await.map_err(failed)?;
-        let id = self.logs.borrow_mut().by_id.insert(Log::new(partition, settings, Offset::ZERO));
+        let logs = &mut *self.logs.borrow_mut();
+        let insert = |(partition, settings)| logs.by_id.insert(Log::new(partition, settings, Offset::ZERO));
+        let ids = new.into_iter().map(insert).collect();
         self.state.dirty.set(true);
         self.signals.checkpoint.notify();
-        Ok(id)
+        Ok(ids)
+    }
+
+    /// Makes the directories of partitions of one topic.
+    async fn create_partition_directories(
+        &self,
+        partitions: impl Iterator<Item = TopicPartition>,
+    ) -> Result<(), LogError> {
+        let directories: Vec<_> =
+            partitions.map(|one| partition_directory(&self.options.data, one)).collect();
+        let topic = directories.first().and_then(|directory| directory.parent()).map(Path::to_owned);
+        let Some(topic) = topic else { return Ok(()) };
+        let failed = |source| LogError::Io { path: topic.clone(), source };
+        let there = match self.disk.list(&topic).await {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => HashSet::new(),
+            names => names.map_err(failed)?.into_iter().collect(),
+        };
+        for directory in directories.iter().filter(|path| there.contains(&files::file_name(path))) {
+            if !self.disk.list(directory).await.map_err(failed)?.is_empty() {
+                let moved = generation::set_aside(&*self.disk, &self.options.data, directory).await;
+                moved.map_err(|error| failed(io::Error::other(error)))?;
+            }
+        }
+        let names = directories.iter().map(|path| files::file_name(path)).collect();
+        self.disk.create_children(&topic, names).await.map_err(failed)
     }
 
     /// Forgets a log and removes its files. The caller has already made durable that it is gone.
@@ -547,7 +646,7 @@ impl Store {
     /// The files could not be removed; the log is forgotten all the same.
     pub async fn delete_log(&self, id: LogId) -> Result<(), LogError> {
         self.with_log(id, |log| log.doomed = true)?;
-        while self.with_log(id, |log| log.settling || log.compacting)? {
+        while self.with_log(id, |log| log.settling || log.preparing || log.compacting)? {
             self.signals.settled.notified().await;
         }
         let log = self.logs.borrow_mut().remove(id).ok_or(LogError::UnknownLog)?;
@@ -638,11 +737,13 @@ impl Store {
             &s.commit,
             &s.flush,
             &s.settle,
+            &s.extent,
             &s.settled,
             &s.checkpoint,
             &s.journal_room,
             &s.room,
             &s.compaction,
+            &s.retention,
             &s.progress,
         ]
         .into_iter()

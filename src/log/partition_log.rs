@@ -10,6 +10,7 @@ use crate::{
         LogError, Parts,
         format::BatchHead,
         index::{Entry, INDEX_INTERVAL_BYTES, NO_TIMESTAMP},
+        journal::Place,
         leader_epochs::LeaderEpochs,
         recovery::Recovered,
         sidecar::Spans,
@@ -40,6 +41,8 @@ pub(super) struct Live {
     pub(super) synced: u64,
     /// Bytes reserved in the file, as far as this start knows.
     pub(super) allocated: u64,
+    /// Blocks below are written however few they are: a group of the journal waits for them.
+    pub(super) extent_end: u64,
     /// The file is there, is named durably and holds nothing older.
     pub(super) created: bool,
     /// Nothing more is appended.
@@ -71,6 +74,7 @@ impl Live {
             settled,
             synced,
             allocated,
+            extent_end: 0,
             created,
             rolled,
             first_timestamp,
@@ -131,6 +135,64 @@ impl Wanted {
     }
 }
 
+/// Bytes appended in the second before this one, and in this one.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Rate {
+    began_ms: i64,
+    now: u64,
+    before: u64,
+}
+
+impl Rate {
+    fn add(&mut self, bytes: u64, now_ms: i64) {
+        let age_ms = now_ms - self.began_ms;
+        if !(0..1_000).contains(&age_ms) {
+            // A gap of seconds, or a clock set back: what was before says nothing.
+            self.before = if (0..2_000).contains(&age_ms) { self.now } else { 0 };
+            (self.began_ms, self.now) = (now_ms, 0);
+        }
+        self.now += bytes;
+    }
+
+    /// Bytes in about a second, at least.
+    pub(super) fn bytes_per_second(&self) -> u64 {
+        self.now.max(self.before)
+    }
+}
+
+/// A batch on its way into a log.
+#[derive(Clone, Copy)]
+pub(super) struct NewBatch<'a> {
+    pub(super) base: Offset,
+    pub(super) next: Offset,
+    pub(super) epoch: LeaderEpoch,
+    pub(super) max_timestamp: i64,
+    pub(super) parts: Parts<'a>,
+    pub(super) now_ms: i64,
+    /// Whether a segment starts with it; `None`: as the topic's settings say.
+    pub(super) starts_segment: Option<bool>,
+}
+
+impl NewBatch<'_> {
+    fn bytes(&self) -> u64 {
+        (self.parts[0].len() + self.parts[1].len()) as u64
+    }
+
+    fn timestamp(&self) -> i64 {
+        if self.max_timestamp < 0 { self.now_ms } else { self.max_timestamp }
+    }
+}
+
+/// Where a batch has been put.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Appended {
+    pub(super) place: Place,
+    /// Its segment has space for its whole blocks.
+    pub(super) has_space: bool,
+    /// A settling worker is to be woken.
+    pub(super) queued: bool,
+}
+
 pub(super) struct Log {
     pub(super) partition: TopicPartition,
     pub(super) settings: Arc<TopicSettings>,
@@ -149,18 +211,26 @@ pub(super) struct Log {
     pub(super) quarantined: Option<Range<Offset>>,
     /// Changed since the last checkpoint's picture of it.
     pub(super) dirty: bool,
-    /// Its entry in the last checkpoint's picture.
-    pub(super) entry: std::rc::Rc<[u8]>,
+    /// The checkpoint that pictured its last change before that.
+    pub(super) pictured: u64,
     /// What recovery brought for the caller, until its first snapshot.
     pub(super) recovered: Recovered,
     /// Waits in the queue of settling.
     pub(super) settle_queued: bool,
     /// A settling worker is at it.
     pub(super) settling: bool,
+    /// Waits in the queue of settling that goes before all other.
+    pub(super) urgent_queued: bool,
+    /// Space is being made ahead of the appends.
+    pub(super) preparing: bool,
+    /// How fast the log grows.
+    pub(super) rate: Rate,
     /// A checkpoint wants every whole block written, however few.
     pub(super) settle_all: bool,
     /// When it was appended to last, on the clock of the appends.
     pub(super) appended_ms: i64,
+    /// Segments, by base offset, whose timestamps lie in the future, and when they were last appended to.
+    pub(super) ahead: Vec<(Offset, i64)>,
     /// Compaction has seen every record below.
     pub(super) compacted_to: Offset,
     /// When its sealed segments were last compared with their checksums, on the clock of the day; 0: never.
@@ -169,6 +239,8 @@ pub(super) struct Log {
     pub(super) compacting: bool,
     /// The segment that compaction is writing: base offset and version.
     pub(super) being_written: Option<(Offset, u32)>,
+    /// A pass over all below has found nothing decided: not worth another one.
+    pub(super) undecided_below: Option<Offset>,
     /// Compaction has met something that it cannot read.
     pub(super) uncleanable: bool,
     /// How many are removing files that nobody knows.
@@ -197,16 +269,21 @@ impl Log {
             epochs: LeaderEpochs::default(),
             quarantined: None,
             dirty: true,
-            entry: std::rc::Rc::default(),
+            pictured: 0,
             recovered: Recovered::default(),
             settle_queued: false,
             settling: false,
+            urgent_queued: false,
+            preparing: false,
+            rate: Rate::default(),
             settle_all: false,
             appended_ms: 0,
+            ahead: Vec::new(),
             compacted_to: start,
             scrubbed_ms: 0,
             compacting: false,
             being_written: None,
+            undecided_below: None,
             uncleanable: false,
             sweeping: 0,
             doomed: false,
@@ -216,11 +293,17 @@ impl Log {
         }
     }
 
+    /// Whether a checkpoint after the one of that sequence has pictured, or is to picture, a change; every
+    /// log has changed since 0.
+    pub(super) fn changed_since(&self, sequence: u64) -> bool {
+        self.dirty || sequence == 0 || self.pictured > sequence
+    }
+
     pub(super) fn active(&self) -> &Live {
         self.live.back().expect("a log has an active segment")
     }
 
-    fn active_mut(&mut self) -> &mut Live {
+    pub(super) fn active_mut(&mut self) -> &mut Live {
         self.live.back_mut().expect("a log has an active segment")
     }
 
@@ -234,28 +317,40 @@ impl Log {
     }
 
     /// Takes a batch whose base offset is the log end offset: rolls if due, copies it to the tail.
-    pub(super) fn append(
-        &mut self,
-        base: Offset,
-        next: Offset,
-        epoch: LeaderEpoch,
-        max_timestamp: i64,
-        batch: Parts<'_>,
-        now_ms: i64,
-    ) {
+    pub(super) fn append(&mut self, batch: &NewBatch<'_>) -> Appended {
+        let &NewBatch { base, next, parts, now_ms, starts_segment, .. } = batch;
         assert!(base == self.next && next > base, "{}: {base}..{next} at {}", self.partition, self.next);
-        let timestamp = if max_timestamp < 0 { now_ms } else { max_timestamp };
-        let bytes = (batch[0].len() + batch[1].len()) as u64;
-        if self.rolls_before(bytes, next, timestamp) {
+        let rolls_before = || self.rolls_before(batch.bytes(), next, batch.timestamp());
+        let rolls = starts_segment.unwrap_or_else(rolls_before);
+        if rolls && self.active().end > 0 {
             self.roll();
         }
         let (segment, position) = (self.active().base, self.active().end);
-        self.tail.append(segment, position, base, batch, now_ms);
-        self.active_mut().add(base, batch, timestamp);
-        self.epochs.appended(epoch, base);
-        self.next = next;
+        self.tail.append(segment, position, base, parts, now_ms);
+        self.took(batch);
+        let live = self.active();
+        let has_space = live.created && block_start(live.end) <= live.allocated;
+        Appended { place: Place { segment, position }, has_space, queued: false }
+    }
+
+    /// A batch has been put at the end of the active segment.
+    pub(super) fn took(&mut self, batch: &NewBatch<'_>) {
+        self.active_mut().add(batch.base, batch.parts, batch.timestamp());
+        let (segment, now_ms) = (self.active().base, batch.now_ms);
+        if self.active().max_timestamp > now_ms {
+            self.ahead.retain(|(other, _)| *other != segment);
+            self.ahead.push((segment, now_ms));
+        }
+        self.epochs.appended(batch.epoch, batch.base);
+        self.next = batch.next;
         self.dirty = true;
-        self.appended_ms = now_ms;
+        self.appended_ms = batch.now_ms;
+        self.rate.add(batch.bytes(), batch.now_ms);
+    }
+
+    /// The block of a place, as far as it lies before that place. It is in memory.
+    pub(super) fn head_of(&self, place: Place) -> Vec<Bytes> {
+        self.tail.slices(place.segment, block_start(place.position)..place.position)
     }
 
     /// `segment.ms`; of a compacted log no longer than a record may wait for compaction.
@@ -278,7 +373,7 @@ impl Log {
                 || next.get() - active.base.get() > i64::from(i32::MAX))
     }
 
-    fn roll(&mut self) {
+    pub(super) fn roll(&mut self) {
         let base = self.active().base;
         self.tail.pad_last_block(base);
         self.active_mut().rolled = true;
@@ -300,7 +395,17 @@ impl Log {
         let bases = self.segments().map(|segment| segment.base).collect::<Vec<_>>();
         let below = bases.windows(2).take(self.sealed.len()).take_while(|pair| pair[1] <= self.log_start);
         let gone = below.count();
-        self.sealed.drain(..gone).collect()
+        let gone = self.sealed.drain(..gone).collect();
+        let first = self.segments().next().map_or(self.log_start, |segment| segment.base);
+        self.ahead.retain(|(base, _)| *base >= first);
+        gone
+    }
+
+    /// What the age of a segment with these offsets counts from: its largest timestamp, or the time of its last
+    /// append where that lies in the future of it.
+    pub(super) fn retention_time_ms(&self, segment: Range<Offset>, max_timestamp: i64) -> i64 {
+        let of_it = self.ahead.iter().filter(|(base, _)| segment.contains(base));
+        of_it.map(|(_, appended_ms)| *appended_ms).max().map_or(max_timestamp, |time| time.min(max_timestamp))
     }
 
     /// Leaves out the offsets up to `end`, which cannot be read back.
@@ -423,6 +528,6 @@ impl Log {
     /// Bytes of memory that grow with use: chunks and the index of live segments.
     pub(super) fn memory_bytes(&self) -> usize {
         let entries: usize = self.live.iter().map(|live| live.index.capacity()).sum();
-        self.tail.memory_bytes() + entries * size_of::<Entry>() + self.entry.len()
+        self.tail.memory_bytes() + entries * size_of::<Entry>()
     }
 }

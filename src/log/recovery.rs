@@ -2,7 +2,8 @@
 //!
 //! Each shard of the new generation reads the checkpoint of *every* shard of the former one, takes the
 //! partitions it owns, and replays the journals from where the checkpoints say. Segments are never
-//! scanned: below the pictured position they are durable, all above is in the journal and written again.
+//! scanned: below the pictured position they are durable, all above is in the journal and written again,
+//! or in an extent that the journal names (`extents.rs`).
 //! Then everything is settled and synced, and the new generation's first checkpoint written. Until the
 //! new generation is published the former one stays as it was, in checkpoint and journal, so that a crash
 //! at any point here is repaired by doing it all again ([`crate::log::generation`]).
@@ -12,15 +13,18 @@
 //! | found                                                          | done                                  |
 //! |----------------------------------------------------------------|---------------------------------------|
 //! | newest checkpoint with the clean mark                          | nothing to replay; journal not opened |
-//! | newest checkpoint damaged, the older one sound                 | replay from the older: its frames are still there |
-//! | no sound checkpoint in a shard's directory                     | refused, naming the file              |
+//! | one of a checkpoint's files damaged                            | the others make up the newest or the last but one, and its frames are still there |
+//! | two of them damaged, or no whole one                           | refused, naming a file                |
 //! | journal file named by the checkpoint missing                   | refused, naming the file              |
 //! | a frame of a kind or version unknown here                      | refused, naming the directory         |
 //! | bad or missing frame, no later frame knew it as durable        | torn tail: cut there, logged          |
 //! | bad or missing frame that a later one knew as durable          | corruption: the offsets are quarantined, later frames kept, logged, the journal moved to `orphaned/` |
 //! | segment bytes above the pictured position                      | written again, the same bytes         |
+//! | extent whose segment bytes match its CRC                       | taken as it lies, not written again; synced |
+//! | extent that does not match, no later frame knew it as durable  | torn tail: the journal is cut there, logged |
+//! | extent that does not match and a later frame knew as durable   | corruption: as for a frame            |
 //! | log start raised in the journal                                | segments below are forgotten; their files go with the second checkpoint |
-//! | segment files above the pictured active segment                | emptied when the log reaches them, removed if it never does |
+//! | segment files above the pictured active segment                | written anew when the log reaches them, removed if it never does |
 //! | index file older or newer than its segment                     | used as far as the checkpoint vouches |
 //! | directory of a generation that was never published             | removed                               |
 //! | directory of a generation before the valid one                 | removed                               |
@@ -40,7 +44,8 @@ use crate::{
         disk::{Disk, Open},
     },
     log::{
-        Generation, LogId, Logs, OpenError, Signals, State, Store, StoreOptions, checkpoint,
+        Generation, LogId, Logs, OpenError, Signals, State, Store, StoreOptions,
+        checkpoint::{self, Checkpoint},
         checkpointing::Pictured,
         compaction::replace::Replacement,
         format::{
@@ -49,7 +54,7 @@ use crate::{
         generation::set_aside,
         journal::Journal,
         lru::Lru,
-        partition_log::Log,
+        partition_log::{Log, NewBatch},
         replay::{Next, Replay},
     },
     model::{LeaderEpoch, Offset, TopicPartition, TopicSettings},
@@ -82,6 +87,21 @@ pub struct RecoveredLog {
 pub(super) struct Recovered {
     pub(super) snapshot: Vec<u8>,
     pub(super) replayed: Vec<[u8; BATCH_HEADER_BYTES]>,
+}
+
+/// What a former shard's checkpoint says of the logs that are ours now.
+struct FormerShard {
+    checkpoint: Checkpoint,
+    /// By log: its frames below this sequence are in its entry already.
+    captured: HashMap<TopicPartition, u64>,
+    has_ours: bool,
+}
+
+impl FormerShard {
+    /// Whether the log's entry does not have the frame. A log without an entry was made after all entries.
+    fn is_new(&self, frame: &Frame) -> bool {
+        self.captured.get(&frame.partition).is_none_or(|&captured| frame.sequence >= captured)
+    }
 }
 
 impl Store {
@@ -139,8 +159,17 @@ impl Store {
         let made = self.disk.create_directories(&directory).await;
         made.map_err(|error| OpenError::io(&directory, error))?;
         let mut ids = HashMap::new();
+        let mut journals = Vec::new();
         for shard in 0..former.shards {
-            self.recover_shard(former.number, shard, &owned, &mut ids).await?;
+            let found = self.load_shard(former.number, shard, &owned, &mut ids).await?;
+            journals.extend(found.map(|found| (shard, found)));
+        }
+        // A log lies in one journal only: if it is known which, the others need not be read.
+        let all_known = ids.len() == owned.len();
+        for (shard, former_shard) in journals {
+            if former_shard.has_ours || !all_known {
+                self.replay_shard(former.number, shard, &former_shard, &owned, &mut ids).await?;
+            }
         }
         self.settle_replayed().await.map_err(|error| OpenError::io(&self.options.data, error))?;
         self.state.replay_sequence.set(self.journal.borrow().written_end);
@@ -173,26 +202,40 @@ impl Store {
         found
     }
 
-    async fn recover_shard(
+    /// Takes our logs from the checkpoint of a former shard. `None`: its end was clean, nothing is to be
+    /// replayed.
+    async fn load_shard(
         &self,
         generation: u64,
         shard: u32,
         owned: &HashMap<TopicPartition, Arc<TopicSettings>>,
         ids: &mut HashMap<TopicPartition, LogId>,
-    ) -> Result<(), OpenError> {
+    ) -> Result<Option<FormerShard>, OpenError> {
         let directory = shard_directory(&self.options.data, generation, shard);
         let loaded = checkpoint::load(&*self.disk, &directory).await?;
         let broken = || OpenError::damaged(&directory, "an entry of its checkpoint cannot be read");
-        for entry in &loaded.entries {
-            let partition = checkpoint::partition_of(entry).ok_or_else(broken)?;
-            let Some(settings) = owned.get(&partition) else { continue };
-            let log = checkpoint::decode_log(entry, settings.clone()).ok_or_else(broken)?;
-            ids.insert(partition, self.logs.borrow_mut().by_id.insert(log));
+        let mut former =
+            FormerShard { checkpoint: loaded.checkpoint, captured: HashMap::new(), has_ours: false };
+        for entry in loaded.entries().ok_or_else(broken)? {
+            let Some(settings) = owned.get(&entry.partition) else { continue };
+            let log = checkpoint::decode_log(entry.bytes, settings.clone()).ok_or_else(broken)?;
+            former.captured.insert(entry.partition, entry.captured);
+            former.has_ours = true;
+            ids.insert(entry.partition, self.logs.borrow_mut().by_id.insert(log));
         }
-        let from = loaded.checkpoint;
-        if from.clean {
-            return Ok(());
-        }
+        Ok((!former.checkpoint.clean).then_some(former))
+    }
+
+    async fn replay_shard(
+        &self,
+        generation: u64,
+        shard: u32,
+        former: &FormerShard,
+        owned: &HashMap<TopicPartition, Arc<TopicSettings>>,
+        ids: &mut HashMap<TopicPartition, LogId>,
+    ) -> Result<(), OpenError> {
+        let directory = shard_directory(&self.options.data, generation, shard);
+        let from = former.checkpoint;
         let failed = |error| OpenError::io(&directory, error);
         let replay = Replay::open(&*self.disk, &directory, from.journal_id, from.replay_from).await;
         let Some(mut replay) = replay.map_err(failed)? else {
@@ -205,11 +248,26 @@ impl Store {
         loop {
             match replay.next().await.map_err(failed)? {
                 Next::Frame(frame) => {
-                    let is_new = frame.sequence >= from.captured;
+                    let is_new = former.is_new(&frame);
                     match frame.kind {
                         _ if !is_new => {}
                         Some(FrameKind::Batch) => self.replay(&frame, replay.payload(), owned, ids),
                         Some(FrameKind::LogStart) => self.replay_log_start(&frame, owned, ids),
+                        Some(FrameKind::Extent) => {
+                            let payload = replay.payload().to_vec();
+                            let sound = self.replay_extent(&frame, &payload, owned, ids).await;
+                            if !sound.map_err(failed)? {
+                                if !replay.is_known_durable().await.map_err(failed)? {
+                                    tracing::warn!(journal = %directory.display(),
+                                        "cut off an extent that was not yet durable, and what follows it");
+                                    return Ok(());
+                                }
+                                tracing::error!(journal = %directory.display(), ?frame,
+                                    "an extent that had been durable does not match its segment");
+                                self.note_damage(shard);
+                                self.lost(&frame, owned, ids);
+                            }
+                        }
                         Some(FrameKind::Replaced) => {
                             // What it replaces may be among what was replayed a moment ago.
                             self.settle_replayed().await.map_err(failed)?;
@@ -218,7 +276,7 @@ impl Store {
                                 return Err(OpenError::damaged(&directory, why));
                             }
                         }
-                        Some(FrameKind::Extent) | None => {
+                        None => {
                             let why = "its journal has frames of a newer version";
                             return Err(OpenError::damaged(&directory, why));
                         }
@@ -230,11 +288,8 @@ impl Store {
                 Next::Lost { frame, count } => {
                     tracing::error!(journal = %directory.display(), count, ?frame,
                         "frames of the journal that had been durable cannot be read");
-                    let mut damaged = self.damaged_journals.borrow_mut();
-                    if !damaged.contains(&shard) {
-                        damaged.push(shard);
-                    }
-                    if let Some(frame) = frame.filter(|frame| frame.sequence >= from.captured) {
+                    self.note_damage(shard);
+                    if let Some(frame) = frame.filter(|frame| former.is_new(frame)) {
                         self.lost(&frame, owned, ids);
                     }
                 }
@@ -248,7 +303,7 @@ impl Store {
         }
     }
 
-    fn log_of(
+    pub(super) fn log_of(
         &self,
         partition: TopicPartition,
         owned: &HashMap<TopicPartition, Arc<TopicSettings>>,
@@ -284,8 +339,25 @@ impl Store {
             quarantine(log, frame.base_offset);
         }
         log.recovered.replayed.push(*header);
-        let (epoch, now_ms) = (LeaderEpoch::new(frame.leader_epoch), self.clock.wall_ms());
-        logs.append(id, head.base, frame.next_offset, epoch, head.max_timestamp, [batch, &[]], now_ms);
+        logs.append(
+            id,
+            &NewBatch {
+                base: head.base,
+                next: frame.next_offset,
+                epoch: LeaderEpoch::new(frame.leader_epoch),
+                max_timestamp: head.max_timestamp,
+                parts: [batch, &[]],
+                now_ms: self.clock.wall_ms(),
+                starts_segment: Some(frame.starts_segment),
+            },
+        );
+    }
+
+    fn note_damage(&self, shard: u32) {
+        let mut damaged = self.damaged_journals.borrow_mut();
+        if !damaged.contains(&shard) {
+            damaged.push(shard);
+        }
     }
 
     /// The log start was raised.
@@ -420,7 +492,7 @@ impl Store {
     }
 }
 
-fn quarantine(log: &mut Log, end: Offset) {
+pub(super) fn quarantine(log: &mut Log, end: Offset) {
     tracing::error!(partition = %log.partition, start = %log.next, %end,
         "acknowledged offsets cannot be read back; the partition is quarantined");
     log.quarantine_to(end);

@@ -120,19 +120,34 @@ impl Replay {
         &self.window.2[start..start + length]
     }
 
-    /// There is no sound frame with the expected sequence: looks for one that was written after it.
-    async fn end_or_lost(&mut self, broken: Option<(Place, Frame)>) -> io::Result<Next> {
-        let mut later: Vec<(Place, Frame)> = Vec::new();
-        let start = broken.map_or(self.position, |((_, position), frame)| position + frame.stride() as u64);
-        let start_file = broken.map_or(self.file, |((file, _), _)| file);
+    /// Whether a later frame knew the one that [`Replay::next`] returned last as durable. Its payload is gone
+    /// after this.
+    pub(super) async fn is_known_durable(&mut self) -> io::Result<bool> {
+        let later = self.later_frames(self.file, self.position).await?;
+        Ok(later.iter().any(|(_, frame)| frame.durable_end >= self.expected))
+    }
+
+    /// Frames with the expected sequence or a later one: behind a place, and in files that start with one.
+    async fn later_frames(&mut self, start_file: usize, start: u64) -> io::Result<Vec<(Place, Frame)>> {
+        let mut later = Vec::new();
         if start_file < self.files.len() {
             self.scan(start_file, start, &mut later).await?;
         }
         for file in (0..self.files.len()).filter(|&file| file != start_file) {
-            if self.frame_at((file, 0)).await?.is_some_and(|head| head.sequence > self.expected) {
+            if self.frame_at((file, 0)).await?.is_some_and(|head| head.sequence >= self.expected) {
                 self.scan(file, 0, &mut later).await?;
             }
         }
+        Ok(later)
+    }
+
+    /// There is no sound frame with the expected sequence: looks for one that was written after it.
+    async fn end_or_lost(&mut self, broken: Option<(Place, Frame)>) -> io::Result<Next> {
+        let start = broken.map_or(self.position, |((_, position), frame)| position + frame.stride() as u64);
+        let start_file = broken.map_or(self.file, |((file, _), _)| file);
+        let mut later = self.later_frames(start_file, start).await?;
+        // The broken one may be found again, from the start of its file.
+        later.retain(|(_, frame)| frame.sequence > self.expected);
         let durable_end = later.iter().map(|(_, frame)| frame.durable_end).max().unwrap_or(0);
         if durable_end <= self.expected {
             return Ok(Next::End { torn: broken.is_some() || !later.is_empty() });
@@ -149,7 +164,7 @@ impl Replay {
         let mut at = start.next_multiple_of(FRAME_ALIGNMENT as u64);
         while at + FRAME_HEADER_BYTES as u64 <= self.files[file].length {
             match self.frame_at((file, at)).await? {
-                Some(frame) if frame.sequence > self.expected => {
+                Some(frame) if frame.sequence >= self.expected => {
                     later.push(((file, at), frame));
                     at += frame.stride() as u64;
                 }

@@ -14,56 +14,91 @@ use futures_lite::future;
 
 use crate::{
     io::{
-        buffer::{AlignedBuffer, AlignedSlice},
+        buffer::{AlignedBuffer, AlignedSlice, block_end, block_start},
         disk::{DiskFile, Open, Sync},
     },
     log::{
-        LogId, Logs, Parts, Store,
+        LogId, Logs, Store, Written,
         commit::RETRY_INTERVAL,
-        files::is_absent,
+        files::{is_absent, join_all},
         format::partition_directory,
-        partition_log::{Log, Sealed},
+        partition_log::{Appended, Log, NewBatch, Sealed},
     },
-    model::{LeaderEpoch, Offset, TopicPartition},
+    model::{Offset, TopicPartition},
 };
 
 /// Bytes that must be pending before a log is settled without a checkpoint asking for it.
 const SETTLE_BYTES_MIN: u64 = 128 * 1024;
-/// First step in which a segment's space is reserved.
+/// Smallest step in which a segment's space is reserved; slower logs have none made ahead.
 const ALLOCATE_BYTES_MIN: u64 = 64 * 1024;
 /// Largest step.
-const ALLOCATE_BYTES_MAX: u64 = 16 << 20;
+const ALLOCATE_BYTES_MAX: u64 = 64 << 20;
+/// Bytes of one log written side by side.
+const WRITE_BYTES_MAX: u64 = 2 << 20;
 
 /// The next thing to do for one log.
 enum Step {
-    Create { segment: Offset },
-    Allocate { segment: Offset, end: u64 },
-    Write { segment: Offset, position: u64, bytes: AlignedSlice },
-    Seal { segment: Offset, length: u64 },
+    Create {
+        segment: Offset,
+    },
+    Allocate {
+        segment: Offset,
+        end: u64,
+    },
+    Write {
+        segment: Offset,
+        position: u64,
+        pieces: Vec<AlignedSlice>,
+    },
+    /// The space for it is being made.
+    Wait {
+        segment: Offset,
+    },
+    Seal {
+        segment: Offset,
+        length: u64,
+    },
 }
 
 impl Logs {
-    /// As [`Log::append`]; queues the log for settling when enough is pending, and says if it just did.
-    #[allow(clippy::too_many_arguments, reason = "the fields of one batch, each of its own type")]
-    pub(super) fn append(
-        &mut self,
-        id: LogId,
-        base: Offset,
-        next: Offset,
-        epoch: LeaderEpoch,
-        max_timestamp: i64,
-        batch: Parts<'_>,
-        now_ms: i64,
-    ) -> bool {
-        let Some(log) = self.by_id.get_mut(id) else { return false };
+    /// As [`Log::append`]; queues the log for settling when enough is pending, and for space ahead of it.
+    pub(super) fn append(&mut self, id: LogId, batch: &NewBatch<'_>) -> Option<Appended> {
+        let log = self.by_id.get_mut(id)?;
         let before = log.unsettled();
-        log.append(base, next, epoch, max_timestamp, batch, now_ms);
+        let mut appended = log.append(batch);
         let pending = log.unsettled();
         self.unsettled += pending - before;
-        if pending >= SETTLE_BYTES_MIN || log.live.len() > 1 {
-            return self.queue(id);
+        // Replay makes none: what it needs it reserves as it settles.
+        if batch.starts_segment.is_none() && log.wants_space() {
+            log.preparing = true;
+            self.to_prepare.push_back(id);
+            appended.queued = true;
         }
-        false
+        if pending >= SETTLE_BYTES_MIN || log.live.len() > 1 {
+            appended.queued |= self.queue(id);
+        }
+        Some(appended)
+    }
+
+    /// The whole blocks of the active segment are to be written at once.
+    pub(super) fn queue_extent(&mut self, id: LogId) {
+        let Some(log) = self.by_id.get_mut(id) else { return };
+        let live = log.active_mut();
+        live.extent_end = block_start(live.end);
+        if !log.urgent_queued {
+            log.urgent_queued = true;
+            self.urgent.push_back(id);
+        }
+    }
+
+    /// Ends a log's active segment, if there is anything in it, and queues it.
+    pub(super) fn roll(&mut self, id: LogId) -> bool {
+        let Some(log) = self.by_id.get_mut(id).filter(|log| log.active().end > 0) else { return false };
+        let before = log.unsettled();
+        log.roll();
+        log.dirty = true;
+        self.unsettled += log.unsettled() - before;
+        self.queue(id)
     }
 
     fn queue(&mut self, id: LogId) -> bool {
@@ -82,13 +117,17 @@ impl Logs {
     }
 
     /// The next log for a worker; it is the worker's until [`Logs::release`].
-    fn take(&mut self) -> Option<LogId> {
-        for _ in 0..self.to_settle.len() {
-            let id = self.to_settle.pop_front()?;
+    fn take(&mut self, urgent: bool) -> Option<LogId> {
+        let length = if urgent { self.urgent.len() } else { self.to_settle.len() };
+        for _ in 0..length {
+            let queue = if urgent { &mut self.urgent } else { &mut self.to_settle };
+            let id = queue.pop_front()?;
             match self.by_id.get_mut(id) {
-                Some(log) if log.settling => self.to_settle.push_back(id),
+                Some(log) if log.settling => queue.push_back(id),
                 Some(log) => {
-                    (log.settle_queued, log.settling) = (false, true);
+                    let queued = if urgent { &mut log.urgent_queued } else { &mut log.settle_queued };
+                    *queued = false;
+                    log.settling = true;
                     self.settling += 1;
                     return Some(id);
                 }
@@ -108,11 +147,16 @@ impl Logs {
     pub(super) fn remove(&mut self, id: LogId) -> Option<Log> {
         let log = self.by_id.remove(id)?;
         self.unsettled -= log.unsettled();
+        self.forget_chunks(id);
+        self.condemned.retain(|condemned| condemned.id != id);
+        Some(log)
+    }
+
+    /// The chunks of a log are gone from memory.
+    pub(super) fn forget_chunks(&mut self, id: LogId) {
         let gone = self.settled_chunks.iter().filter(|chunk| chunk.0 == id).map(|chunk| chunk.1);
         self.settled_bytes -= gone.sum::<usize>();
         self.settled_chunks.retain(|chunk| chunk.0 != id);
-        self.condemned.retain(|condemned| condemned.id != id);
-        Some(log)
     }
 
     /// A write has reached the segment: its chunks may leave memory, the oldest of the shard first.
@@ -162,39 +206,68 @@ impl Log {
         if live.rolled && pending == 0 {
             return Some(Step::Seal { segment, length: live.end });
         }
-        if pending == 0 || (!live.rolled && pending < bytes_min) {
+        if pending == 0 || (!live.rolled && pending < bytes_min && live.settled >= live.extent_end) {
             return None;
         }
         if !live.created {
-            return Some(Step::Create { segment });
+            return Some(if self.preparing { Step::Wait { segment } } else { Step::Create { segment } });
         }
-        let bytes = self.tail.piece(segment, live.settled..live.settle_end())?;
-        let end = live.settled + bytes.len() as u64;
+        let mut pieces = Vec::new();
+        let mut end = live.settled;
+        while end < live.settle_end() && end - live.settled < WRITE_BYTES_MAX {
+            let piece = self.tail.piece(segment, end..live.settle_end())?;
+            end += piece.len() as u64;
+            pieces.push(piece);
+        }
         if end > live.allocated {
-            let step = live.allocated.clamp(ALLOCATE_BYTES_MIN, ALLOCATE_BYTES_MAX);
-            // What a segment may still grow to is no use to it beyond `segment.bytes`.
-            let ahead = (live.allocated + step).min(self.settings.segment_bytes.next_multiple_of(4096));
-            return Some(Step::Allocate { segment, end: ahead.max(end) });
+            return Some(Step::Allocate { segment, end: self.space_ahead(end) });
         }
-        Some(Step::Write { segment, position: live.settled, bytes })
+        Some(Step::Write { segment, position: live.settled, pieces })
+    }
+
+    /// How far to reserve a segment of which `end` bytes are needed.
+    fn space_ahead(&self, end: u64) -> u64 {
+        let step = self.rate.bytes_per_second().clamp(ALLOCATE_BYTES_MIN, ALLOCATE_BYTES_MAX);
+        // What a segment may still grow to is no use to it beyond `segment.bytes`.
+        let ahead = (end + step).min(block_end(self.settings.segment_bytes));
+        block_end(ahead.max(end))
+    }
+
+    /// Space should be made for the active segment before the appends come to its end.
+    fn wants_space(&self) -> bool {
+        let live = self.active();
+        let rate = self.rate.bytes_per_second();
+        if self.preparing || live.rolled || rate < ALLOCATE_BYTES_MIN {
+            return false;
+        }
+        let left = live.allocated.saturating_sub(live.end);
+        !live.created
+            || (left < rate.min(ALLOCATE_BYTES_MAX) / 2 && self.space_ahead(live.end) > live.allocated)
     }
 }
 
 impl Store {
-    /// Writes pending blocks to segments, and zeros ahead of the journal, until the store is closed or fails.
+    /// Writes pending blocks to segments, makes space ahead of them and of the journal, until the store is
+    /// closed or fails.
     pub async fn run_settling(self: Rc<Self>) {
-        let workers = future::zip(
-            future::zip(self.settle_worker(), self.settle_worker()),
-            future::zip(self.settle_worker(), self.settle_worker()),
-        );
-        future::zip(workers, self.prewrite_worker()).await;
+        let workers = four(|| self.settle_worker(false));
+        let ahead = future::zip(self.prepare_worker(), self.prewrite_worker());
+        future::zip(workers, ahead).await;
     }
 
-    async fn settle_worker(&self) {
+    /// Writes the blocks of extents. Acknowledgements wait for it: it runs beside the journal.
+    pub(super) async fn run_extents(&self) {
+        four(|| self.settle_worker(true)).await;
+    }
+
+    async fn settle_worker(&self, urgent: bool) {
         while !self.is_over() {
-            let next = self.logs.borrow_mut().take();
+            let next = self.logs.borrow_mut().take(urgent);
             let Some(id) = next else {
-                self.signals.settle.notified().await;
+                match urgent {
+                    true => self.signals.extent.notified().await,
+                    false => self.signals.settle.notified().await,
+                }
                 continue;
             };
             let result = self.settle_log(id).await;
@@ -204,7 +277,64 @@ impl Store {
             }
             self.signals.settled.notify();
             self.signals.settle.notify();
+            self.signals.extent.notify();
         }
+    }
+
+    /// Makes files, and space in them, ahead of logs that grow.
+    async fn prepare_worker(&self) {
+        while !self.is_over() {
+            let next = self.logs.borrow_mut().to_prepare.pop_front();
+            let Some(id) = next else {
+                self.signals.settle.notified().await;
+                continue;
+            };
+            let result = self.prepare(id).await;
+            let _ = self.with_log(id, |log| log.preparing = false);
+            self.signals.settled.notify();
+            match result {
+                Ok(()) => {}
+                // Settling will find the same, and say so.
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                    self.clock.sleep(RETRY_INTERVAL).await;
+                }
+                Err(error) => self.fence(format!("space for a segment: {error}")),
+            }
+        }
+    }
+
+    async fn prepare(&self, id: LogId) -> io::Result<()> {
+        let state = |log: &mut Log| (log.partition, log.active().base, log.active().created);
+        let Ok((partition, segment, created)) = self.with_log(id, state) else { return Ok(()) };
+        if !created {
+            // A settling worker that is at the log might be making the same file.
+            if self.with_log(id, |log| log.settling).unwrap_or(true) {
+                return Ok(());
+            }
+            self.create_segment(id, partition, segment).await?;
+        }
+        let end = |log: &mut Log| {
+            let live = log.active();
+            (live.base == segment).then(|| log.space_ahead(live.end))
+        };
+        let Some(end) = self.with_log(id, end).ok().flatten() else { return Ok(()) };
+        self.allocate(id, partition, segment, end).await
+    }
+
+    async fn allocate(
+        &self,
+        id: LogId,
+        partition: TopicPartition,
+        segment: Offset,
+        end: u64,
+    ) -> io::Result<()> {
+        let file = self.segment_file(id, partition, segment, Open::Existing).await?;
+        file.allocate(end).await?;
+        let _ = self.with_log(id, |log| {
+            let live = log.live_segment(segment);
+            live.map(|live| live.allocated = live.allocated.max(end))
+        });
+        Ok(())
     }
 
     /// Settles what is due of one log. The error says what failed.
@@ -219,7 +349,7 @@ impl Store {
             let Ok(Some((partition, step))) = step else { return Ok(()) };
             let segment = match &step {
                 Step::Create { segment } | Step::Allocate { segment, .. } => *segment,
-                Step::Write { segment, .. } | Step::Seal { segment, .. } => *segment,
+                Step::Write { segment, .. } | Step::Seal { segment, .. } | Step::Wait { segment } => *segment,
             };
             match self.take_step(id, partition, step).await {
                 Ok(()) => self.no_longer_full(),
@@ -238,16 +368,23 @@ impl Store {
     async fn take_step(&self, id: LogId, partition: TopicPartition, step: Step) -> io::Result<()> {
         match step {
             Step::Create { segment } => self.create_segment(id, partition, segment).await,
-            Step::Allocate { segment, end } => {
-                let file = self.segment_file(id, partition, segment, Open::Existing).await?;
-                file.allocate(end).await?;
-                let _ = self.with_log(id, |log| log.live_segment(segment).map(|live| live.allocated = end));
+            Step::Allocate { segment, end } => self.allocate(id, partition, segment, end).await,
+            Step::Wait { .. } => {
+                self.signals.settled.notified().await;
                 Ok(())
             }
-            Step::Write { segment, position, bytes } => {
+            Step::Write { segment, position, pieces } => {
                 let file = self.segment_file(id, partition, segment, Open::Existing).await?;
-                let end = position + bytes.len() as u64;
-                file.write_at(bytes, position, Sync::None).await.map_err(final_error)?;
+                let mut end = position;
+                let mut writes = Vec::with_capacity(pieces.len());
+                for piece in pieces {
+                    let at = end;
+                    end += piece.len() as u64;
+                    writes.push(file.write_at(piece, at, Sync::None));
+                }
+                let written: io::Result<()> = join_all(writes).await.into_iter().collect();
+                written.map_err(final_error)?;
+                self.count(Written::Segments, end - position);
                 self.logs.borrow_mut().settled(id, segment, end, self.options.tail_cache_bytes_max);
                 self.signals.room.notify();
                 self.signals.settled.notify();
@@ -273,7 +410,9 @@ impl Store {
                         log.sealed.push(Sealed { base, length, max_timestamp, version: 0 });
                     }
                     // The log start may have passed it meanwhile.
-                    log.forget_below_start()
+                    let gone = log.forget_below_start();
+                    log.dirty |= !gone.is_empty();
+                    gone
                 });
                 self.condemn(id, partition, gone.unwrap_or_default());
                 self.signals.settled.notify();
@@ -282,8 +421,8 @@ impl Store {
         }
     }
 
-    /// Makes a segment's file, empty and durably named. Files of the partition that its log does not know
-    /// are leftovers of a start whose journal did not survive as far: they go.
+    /// Makes a segment's file, durably named. What it holds beyond the log's end is of no meaning: the file may
+    /// have been another segment before.
     async fn create_segment(&self, id: LogId, partition: TopicPartition, segment: Offset) -> io::Result<()> {
         let directory = partition_directory(&self.options.data, partition);
         if is_absent(&self.disk.list(&directory).await) {
@@ -291,9 +430,7 @@ impl Store {
         }
         self.sweep_leftovers(id, partition).await?;
         let file = self.segment_file(id, partition, segment, Open::OrCreate).await?;
-        if file.length().await? > 0 {
-            file.set_length(0).await?;
-        }
+        let allocated = block_start(file.length().await?);
         for path in [self.index_path(partition, segment, 0), self.sidecar_path(partition, segment, 0)] {
             let stale = self.disk.remove_file(&path).await;
             if !is_absent(&stale) {
@@ -304,7 +441,9 @@ impl Store {
         self.sidecars.borrow_mut().remove(&(id, segment, 0));
         self.verified.borrow_mut().remove(&(id, segment, 0));
         self.disk.sync_directory(&directory).await?;
-        let _ = self.with_log(id, |log| log.live_segment(segment).map(|live| live.created = true));
+        let _ = self.with_log(id, |log| {
+            log.live_segment(segment).map(|live| (live.created, live.allocated) = (true, allocated))
+        });
         Ok(())
     }
 
@@ -339,6 +478,7 @@ impl Store {
                 self.signals.progress.notified().await;
                 continue;
             };
+            self.count(Written::Journal, range.end - range.start);
             let written = write_zeros(&*file, range.start, (range.end - range.start) as usize).await;
             self.journal.borrow_mut().zeroed(slot);
             self.signals.journal_room.notify();
@@ -351,8 +491,13 @@ impl Store {
 
 /// Of a write or a sync that has failed nobody knows what it left: not even for want of space is it tried
 /// again.
-fn final_error(error: io::Error) -> io::Error {
+pub(super) fn final_error(error: io::Error) -> io::Error {
     io::Error::other(error)
+}
+
+async fn four<F: Future<Output = ()>>(worker: impl Fn() -> F) {
+    let two = || future::zip(worker(), worker());
+    future::zip(two(), two()).await;
 }
 
 async fn write_zeros(file: &dyn DiskFile, position: u64, bytes: usize) -> io::Result<()> {

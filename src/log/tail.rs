@@ -97,6 +97,12 @@ impl Tail {
         }
     }
 
+    /// As [`Tail::resume`]; what was in memory before is in its segments, and forgotten.
+    pub(super) fn restart(&mut self, segment: Offset, settled: u64, bytes: &[u8]) {
+        self.chunks.clear();
+        self.resume(segment, settled, bytes);
+    }
+
     fn open_chunk(&mut self, segment: Offset, at: u64, bytes: usize, now_ms: i64) -> &mut TailChunk {
         let open = self.chunks.back().is_some_and(|c| c.segment == segment && c.length() < c.limit);
         if !open {

@@ -24,7 +24,7 @@ pub use batch::{
 };
 pub use builder::BatchBuilder;
 pub use compression::{CompressionError, compress, decompress};
-pub use recompress::{recompress, stored_codec};
+pub use recompress::{recompress, stored_codec, stored_level};
 pub use records::{Record, Records, RecordsError, for_each_record};
 pub use retain::{RetainRules, RetainScratch, Retained, retain};
 pub use validate::{DECOMPRESSED_BYTES_MAX, RecordError, Refusal, Rules, Sound, validate};

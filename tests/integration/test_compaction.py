@@ -57,7 +57,8 @@ def test_a_stock_consumer_finds_the_last_value_of_each_key_also_after_a_crash(st
     for round_number in range(2):
         for codec in CODECS:
             new = rounds(source, 300, codec)
-            one.produce(broker.address, "t", new, codec=codec)
+            # An idempotent producer's last batch stays, empty if need be.
+            one.produce(broker.address, "t", new, codec=codec, idempotent=codec in ("none", "zstd"))
             sent += new
         with Api(broker.address) as api:
             assert api.offset("t", LATEST) == len(sent)

@@ -1,8 +1,8 @@
 //! What survives when the process or the power goes at any moment.
 
-use std::{io, rc::Rc, time::Duration};
+use std::{io, ops::Range, rc::Rc, time::Duration};
 
-use super::{Broker, Ledger, run};
+use super::{BULK, Broker, Ledger, run};
 use crate::{
     io::{
         clock::Clock,
@@ -11,20 +11,30 @@ use crate::{
     log::LogError,
 };
 
-const PARTITIONS: std::ops::Range<i32> = 0..5;
+const PARTITIONS: Range<i32> = 0..5;
+const BULK_PARTITIONS: Range<i32> = BULK..BULK + 3;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Crash {
+pub(super) enum Crash {
     Kill,
     PowerLoss,
 }
 
+/// The partitions of a ledger: one range.
+fn partitions_of(ledger: &Ledger) -> Range<i32> {
+    let ledger = ledger.borrow();
+    let first = ledger.keys().next().copied().unwrap_or(PARTITIONS.start);
+    first..if first < BULK { PARTITIONS.end } else { BULK_PARTITIONS.end }
+}
+
 /// Appends to all partitions, small and large, durable and not; ends early if the store refuses.
-async fn load(broker: &Broker, disk: &SimDisk, seed: u64, appends: u32) {
+pub(super) async fn load(broker: &Broker, disk: &SimDisk, seed: u64, appends: u32) {
     let mut random = Random::new(seed);
     for _ in 0..appends {
-        let index = random.below(PARTITIONS.end as u64) as i32;
+        let partitions = partitions_of(&broker.ledger);
+        let index = partitions.start + random.below(partitions.len() as u64) as i32;
         let bytes = match random.below(12) {
+            ..5 if index >= BULK => 6_000 + random.below(30_000),
             0 => 20_000 + random.below(30_000),
             1..4 => 3_000 + random.below(4_000),
             _ => 80 + random.below(900),
@@ -42,12 +52,13 @@ async fn load(broker: &Broker, disk: &SimDisk, seed: u64, appends: u32) {
 }
 
 /// Starts, checks what is there against the ledger, appends some more, and checks that too.
-fn check_start(disk: &SimDisk, ledger: &Ledger, shards: u32, crash: Crash, case: &str) {
+pub(super) fn check_start(disk: &SimDisk, ledger: &Ledger, shards: u32, crash: Crash, case: &str) {
     let promised = ledger.borrow().clone();
+    let partitions = partitions_of(ledger);
     let ledger = ledger.clone();
     let case = case.to_owned();
     let done = run(disk, async move |sim, disk| {
-        let broker = Broker::start(&sim, &disk, shards, PARTITIONS, &ledger).await;
+        let broker = Broker::start(&sim, &disk, shards, partitions.clone(), &ledger).await;
         let broker = broker.unwrap_or_else(|error| panic!("{error}: {case}"));
         for (&index, kept) in &promised {
             let served = broker.read_all(index, 5_000).await.unwrap_or_else(|e| panic!("{e}: {case}"));
@@ -59,7 +70,7 @@ fn check_start(disk: &SimDisk, ledger: &Ledger, shards: u32, crash: Crash, case:
         }
         load(&broker, &disk, 5, 20).await;
         broker.drained(&disk).await;
-        for index in PARTITIONS {
+        for index in partitions {
             let served = broker.read_all(index, 100_000).await.unwrap_or_else(|e| panic!("{e}: {case}"));
             assert!(served == ledger.borrow()[&index].batches, "partition {index}: {case}");
         }
@@ -69,33 +80,35 @@ fn check_start(disk: &SimDisk, ledger: &Ledger, shards: u32, crash: Crash, case:
 }
 
 /// Runs the load on a fresh disk; it is cut after so many operations, if it comes that far.
-fn loaded(seed: u64, stop_after: Option<u64>) -> (SimDisk, Ledger) {
+fn loaded(seed: u64, stop_after: Option<u64>, partitions: Range<i32>) -> (SimDisk, Ledger) {
     let disk = SimDisk::new(seed);
     let ledger = Ledger::default();
+    // One range of partitions, even if the cut comes before the first append.
+    ledger.borrow_mut().entry(partitions.start).or_default();
     if let Some(operations) = stop_after {
         disk.stop_after(operations);
     }
     let theirs = ledger.clone();
     run(&disk, async move |sim, disk| {
-        let broker = Broker::start(&sim, &disk, 2, PARTITIONS, &theirs).await.expect("a fresh start");
+        let broker = Broker::start(&sim, &disk, 2, partitions, &theirs).await.expect("a fresh start");
         load(&broker, &disk, seed, 220).await;
         broker.drained(&disk).await;
     });
     (disk, ledger)
 }
 
-fn end(disk: &SimDisk, crash: Crash) {
+pub(super) fn end(disk: &SimDisk, crash: Crash) {
     match crash {
         Crash::Kill => disk.kill(),
         Crash::PowerLoss => disk.power_loss(),
     }
 }
 
-fn check_every_operation(seed: u64, crash: Crash, step: usize) {
-    let operations = loaded(seed, None).0.operations();
+fn check_every_operation(seed: u64, crash: Crash, step: usize, partitions: &Range<i32>) {
+    let operations = loaded(seed, None, partitions.clone()).0.operations();
     assert!(operations > 200, "the load is too light: {operations} operations");
     for stop_after in (1..operations).step_by(step) {
-        let (disk, ledger) = loaded(seed, Some(stop_after));
+        let (disk, ledger) = loaded(seed, Some(stop_after), partitions.clone());
         end(&disk, crash);
         let shards = 1 + (stop_after % 3) as u32;
         let case = format!("seed {seed}, {crash:?} after {stop_after} of {operations}, then {shards} shards");
@@ -105,25 +118,43 @@ fn check_every_operation(seed: u64, crash: Crash, step: usize) {
 
 #[test]
 fn durable_batches_survive_power_loss_after_any_operation() {
-    check_every_operation(11, Crash::PowerLoss, 5);
-    check_every_operation(12, Crash::PowerLoss, 11);
+    check_every_operation(11, Crash::PowerLoss, 5, &PARTITIONS);
+    check_every_operation(12, Crash::PowerLoss, 11, &PARTITIONS);
 }
 
 #[test]
 fn written_batches_survive_a_kill_after_any_operation() {
-    check_every_operation(21, Crash::Kill, 7);
+    check_every_operation(21, Crash::Kill, 7, &PARTITIONS);
+}
+
+#[test]
+fn extents_and_small_batches_survive_power_loss_after_any_operation() {
+    check_every_operation(13, Crash::PowerLoss, 7, &BULK_PARTITIONS);
+    check_every_operation(14, Crash::PowerLoss, 11, &BULK_PARTITIONS);
+}
+
+#[test]
+fn extents_and_small_batches_survive_a_kill_after_any_operation() {
+    check_every_operation(23, Crash::Kill, 7, &BULK_PARTITIONS);
 }
 
 #[test]
 fn a_crash_at_any_point_of_recovery_is_repaired_by_the_next_one() {
-    for (seed, crash) in [(31, Crash::PowerLoss), (32, Crash::Kill)] {
+    let bulk = &BULK_PARTITIONS;
+    for (seed, crash, partitions) in [
+        (31, Crash::PowerLoss, &PARTITIONS),
+        (32, Crash::Kill, &PARTITIONS),
+        (33, Crash::PowerLoss, bulk),
+        (34, Crash::Kill, bulk),
+    ] {
         for stop_after in (1..).step_by(3) {
-            let (disk, ledger) = loaded(seed, Some(300));
+            let (disk, ledger) = loaded(seed, Some(300), partitions.clone());
             end(&disk, crash);
             disk.stop_after(stop_after);
             let theirs = Rc::new((*ledger).clone());
+            let partitions = partitions.clone();
             let finished = run(&disk, async move |sim, disk| {
-                let started = Broker::start(&sim, &disk, 3, PARTITIONS, &theirs).await;
+                let started = Broker::start(&sim, &disk, 3, partitions, &theirs).await;
                 started.map(|_| ()).expect("only the crash stops it");
             });
             end(&disk, crash);
@@ -139,20 +170,31 @@ fn a_crash_at_any_point_of_recovery_is_repaired_by_the_next_one() {
 
 #[test]
 fn an_operation_that_fails_leads_to_no_false_acknowledgement() {
-    let operations = loaded(41, None).0.operations();
-    for k in (1..operations).step_by(3) {
-        let disk = SimDisk::new(41);
+    check_every_failure(41, 3, &PARTITIONS);
+}
+
+#[test]
+fn an_operation_that_fails_beside_extents_leads_to_no_false_acknowledgement() {
+    check_every_failure(42, 5, &BULK_PARTITIONS);
+}
+
+fn check_every_failure(seed: u64, step: usize, partitions: &Range<i32>) {
+    let operations = loaded(seed, None, partitions.clone()).0.operations();
+    for k in (1..operations).step_by(step) {
+        let disk = SimDisk::new(seed);
         let ledger = Ledger::default();
+        ledger.borrow_mut().entry(partitions.start).or_default();
+        let partitions = partitions.clone();
         let theirs = ledger.clone();
         run(&disk, async move |sim, disk| {
             disk.fail_at(k, io::ErrorKind::Other);
-            let Ok(broker) = Broker::start(&sim, &disk, 2, PARTITIONS, &theirs).await else { return };
-            if broker.logs.len() < PARTITIONS.len() {
+            let Ok(broker) = Broker::start(&sim, &disk, 2, partitions.clone(), &theirs).await else { return };
+            if broker.logs.len() < partitions.len() {
                 return;
             }
-            load(&broker, &disk, 41, 220).await;
+            load(&broker, &disk, seed, 220).await;
             broker.drained(&disk).await;
-            for index in PARTITIONS {
+            for index in partitions {
                 let (store, log) = broker.log(index);
                 if store.failure().is_some() {
                     let refused = store.append(

@@ -1,10 +1,13 @@
 //! A broker's worth of stores on a simulated disk, and what they were told to keep.
 
 mod behaviour;
+mod checkpoints;
 mod compaction;
 mod crash;
 mod damage;
+mod extents;
 mod log_start;
+mod retention;
 mod rot;
 
 use std::{
@@ -26,7 +29,7 @@ use crate::{
     },
     log::{
         AppendInfo, Generation, LogError, LogId, Observer, OpenError, RecoveredLog, Store, StoreOptions,
-        current_generation, publish_generation,
+        Written, current_generation, publish_generation,
     },
     model::{LeaderEpoch, Offset, PartitionIndex, ProducerId, TopicId, TopicPartition, TopicSettings},
 };
@@ -35,6 +38,19 @@ pub(super) const DATA: &str = "/data";
 
 pub(super) fn settings() -> Arc<TopicSettings> {
     with_segments(40_000, i64::MAX)
+}
+
+/// Partitions from here on have segments that hold several extents.
+pub(super) const BULK: i32 = 100;
+/// Partitions from here on have segments that hold many.
+pub(super) const LONG: i32 = 200;
+
+pub(super) fn settings_of(index: i32) -> Arc<TopicSettings> {
+    match index {
+        LONG.. => with_segments(32 << 20, i64::MAX),
+        BULK.. => with_segments(300_000, i64::MAX),
+        _ => settings(),
+    }
 }
 
 pub(super) fn with_segments(segment_bytes: u64, segment_ms: i64) -> Arc<TopicSettings> {
@@ -79,6 +95,7 @@ pub(super) type Ledger = Rc<RefCell<BTreeMap<i32, Kept>>>;
 struct Listener {
     ledger: Ledger,
     names: RefCell<BTreeMap<LogId, i32>>,
+    written: Rc<RefCell<[u64; 4]>>,
 }
 
 impl Observer for Listener {
@@ -95,6 +112,10 @@ impl Observer for Listener {
         self.ledger.borrow().get(&index).map_or(0, |kept| kept.end).to_le_bytes().to_vec()
     }
 
+    fn wrote(&self, what: Written, bytes: u64) {
+        self.written.borrow_mut()[what as usize] += bytes;
+    }
+
     fn stable_end(&self, _: LogId) -> Offset {
         Offset::new(i64::MAX)
     }
@@ -102,6 +123,8 @@ impl Observer for Listener {
     fn last_offsets(&self, _: LogId) -> HashMap<ProducerId, Offset> {
         HashMap::new()
     }
+
+    fn log_start_raised(&self, _: LogId, _: Offset) {}
 
     fn failed(&self, _: Option<LogId>, _: &str) {}
 }
@@ -111,12 +134,15 @@ pub(super) struct Broker {
     pub(super) stores: Vec<Rc<Store>>,
     pub(super) logs: BTreeMap<i32, (usize, LogId)>,
     pub(super) ledger: Ledger,
+    /// Bytes by class of [`Written`].
+    pub(super) written: Rc<RefCell<[u64; 4]>>,
 }
 
 pub(super) fn small(options: &mut StoreOptions) {
     options.journal_file_bytes = 64 * 1024;
     options.journal_files_max = 3;
     options.group_bytes_max = 16 * 1024;
+    options.extent_bytes_min = 6_000;
     options.flush_interval = Duration::from_millis(3);
     options.checkpoint_interval = Duration::from_millis(20);
     options.unsettled_bytes_max = 100_000;
@@ -133,7 +159,7 @@ pub(super) async fn open(
     partitions: Range<i32>,
     tune: impl Fn(&mut StoreOptions),
 ) -> Result<(Generation, Vec<(Rc<Store>, Vec<RecoveredLog>)>), OpenError> {
-    open_with(disk, shards, partitions, tune, &settings()).await
+    open_with(disk, shards, partitions.clone(), tune, &settings_of(partitions.start)).await
 }
 
 async fn open_with(
@@ -183,7 +209,8 @@ impl Broker {
         ledger: &Ledger,
         tune: impl Fn(&mut StoreOptions),
     ) -> Result<Self, OpenError> {
-        Self::start_as(sim, disk, shards, partitions, ledger, tune, &settings()).await
+        let settings = settings_of(partitions.start);
+        Self::start_as(sim, disk, shards, partitions, ledger, tune, &settings).await
     }
 
     pub(super) async fn start_as(
@@ -198,6 +225,7 @@ impl Broker {
         let (_, opened) = open_with(disk, shards, partitions.clone(), tune, settings).await?;
         let mut logs = BTreeMap::new();
         let mut stores = Vec::new();
+        let written: Rc<RefCell<[u64; 4]>> = Rc::default();
         for (at, (store, recovered)) in opened.into_iter().enumerate() {
             let mut names = BTreeMap::new();
             for found in &recovered {
@@ -210,7 +238,8 @@ impl Broker {
                 let kept = ledger.entry(index).or_default();
                 kept.truncate(found.log_end_offset.get());
             }
-            let listener = Rc::new(Listener { ledger: ledger.clone(), names: RefCell::new(names) });
+            let (names, written) = (RefCell::new(names), written.clone());
+            let listener = Rc::new(Listener { ledger: ledger.clone(), names, written });
             store.set_observer(listener.clone());
             sim.spawn(store.clone().run_commits());
             sim.spawn(store.clone().run_flushes());
@@ -229,7 +258,7 @@ impl Broker {
             }
             stores.push(store);
         }
-        Ok(Self { stores, logs, ledger: ledger.clone() })
+        Ok(Self { stores, logs, ledger: ledger.clone(), written })
     }
 
     pub(super) fn log(&self, index: i32) -> (&Rc<Store>, LogId) {

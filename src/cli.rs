@@ -10,6 +10,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     config::{self, Assignment, ConfigError, Place, Settings},
+    log_tool::LogCommand,
     startup::available_cores,
 };
 
@@ -26,6 +27,9 @@ pub enum Command {
     Serve(ServeArgs),
     /// Put load on any Kafka broker, measure it, verify what comes back
     Bench(corelane_bench::Args),
+    /// Look into the data directory of a stopped broker: verify, dump
+    #[command(subcommand)]
+    Log(LogCommand),
 }
 
 #[derive(Debug, Parser)]
@@ -198,7 +202,14 @@ mod tests {
 
     #[test]
     fn help_fits_one_screen() {
-        for words in [&["--help"][..], &["serve", "--help"], &["bench", "--help"]] {
+        for words in [
+            &["--help"][..],
+            &["serve", "--help"],
+            &["bench", "--help"],
+            &["log", "--help"],
+            &["log", "verify", "--help"],
+            &["log", "dump", "--help"],
+        ] {
             let help = parse_words(words).unwrap_err().to_string();
             let widest = help.lines().map(|line| line.chars().count()).max();
             assert!(help.lines().count() <= HELP_LINES_MAX, "{words:?}:\n{help}");

@@ -6,6 +6,7 @@ use corelane::{
     broker,
     cli::{self, Command, ServeArgs},
     config::Settings,
+    log_tool,
 };
 
 // Chosen by measurement: bench/RESULTS.md.
@@ -16,6 +17,7 @@ fn main() -> ExitCode {
     match cli::parse() {
         Command::Serve(args) => serve(&args),
         Command::Bench(args) => corelane_bench::run(args),
+        Command::Log(command) => log_tool::run(&command),
     }
 }
 

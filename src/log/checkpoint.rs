@@ -56,7 +56,7 @@ const MAGIC: &[u8; 4] = b"CLCP";
 const VERSION: u32 = 2;
 const NO_SLOT: u32 = u32::MAX;
 /// The files that a shard's directory may have.
-const FILES: [&str; 4] = ["checkpoint.0", "checkpoint.1", "changes.0", "changes.1"];
+pub(super) const FILES: [&str; 4] = ["checkpoint.0", "checkpoint.1", "changes.0", "changes.1"];
 
 /// A checkpoint without its logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +72,7 @@ pub(super) struct Checkpoint {
 }
 
 /// One file as it was read, found whole.
-struct File {
+pub(super) struct File {
     head: Checkpoint,
     bytes: Vec<u8>,
 }
@@ -137,7 +137,7 @@ impl File {
     const HEAD_BYTES: usize = 4 + 4 + 3 * 8 + 2 * 4 + 2 * 8;
     const CRC_BYTES: usize = 4;
 
-    fn parse(bytes: Vec<u8>) -> Option<Self> {
+    pub(super) fn parse(bytes: Vec<u8>) -> Option<Self> {
         let (covered, crc) = bytes.split_last_chunk::<{ Self::CRC_BYTES }>()?;
         if !covered.starts_with(MAGIC) || crc32c::crc32c(covered) != u32::from_le_bytes(*crc) {
             return None;
@@ -169,7 +169,7 @@ impl File {
 
 impl Loaded {
     /// The newest checkpoint that these files make up.
-    fn newest(files: Vec<File>) -> Option<Self> {
+    pub(super) fn newest(files: Vec<File>) -> Option<Self> {
         let (mut whole, mut changes): (Vec<_>, Vec<_>) =
             files.into_iter().partition(|file| file.head.since == 0);
         whole.sort_by_key(|file| file.head.sequence);

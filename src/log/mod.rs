@@ -45,6 +45,7 @@ mod integrity;
 mod journal;
 pub mod leader_epochs;
 mod lru;
+pub mod offline;
 mod partition_log;
 mod reader;
 pub mod recovery;

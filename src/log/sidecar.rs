@@ -167,12 +167,6 @@ impl Spans {
         starts.map(|(index, span)| self.start_of(*span, index as u64)).find(|&(base, _)| base <= offset)
     }
 
-    /// The first batch that is known to start at or behind `position`: its offset and position.
-    pub(super) fn batch_from(&self, position: u64) -> Option<(Offset, u64)> {
-        let starts = self.spans.iter().zip(0_u64..).filter(|(span, _)| span.first_offset != NONE);
-        starts.map(|(span, index)| self.start_of(*span, index)).find(|&(_, at)| at >= position)
-    }
-
     fn start_of(&self, span: Span, index: u64) -> (Offset, u64) {
         let offset = Offset::new(self.base.get() + i64::from(span.first_offset));
         (offset, index * SPAN_BYTES + u64::from(span.first_at))
@@ -301,7 +295,6 @@ mod tests {
             }
             for (first, position) in firsts.into_values() {
                 prop_assert_eq!(spans.batch_before(first), Some((first, position)));
-                prop_assert_eq!(spans.batch_from(position), Some((first, position)));
             }
         }
     }

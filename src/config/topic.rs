@@ -92,8 +92,8 @@ pub const TABLE: &[TopicKey] = keys! {
         "What happens to old segments: delete them, compact them by key, or both.", Text(|t, text| t.cleanup_policy = policy(text));
     "compression.gzip.level", Int, "-1", Bounds::BetweenOrMinusOne(1, 9), Some("compression.gzip.level"), true,
         "Level of gzip when compression.type is gzip.", Number(|t, n| t.gzip_level = n as i32);
-    "compression.lz4.level", Int, "9", Bounds::Between(1, 17), Some("compression.lz4.level"), false,
-        "Level of lz4 when compression.type is lz4; this broker has one, the fastest.", Number(|t, n| t.lz4_level = n as i32);
+    "compression.lz4.level", Int, "9", Bounds::Between(1, 17), Some("compression.lz4.level"), true,
+        "Level of lz4 when compression.type is lz4; 9 is the fast one.", Number(|t, n| t.lz4_level = n as i32);
     "compression.type", String, "producer", Bounds::OneOf(CODECS), Some("compression.type"), true,
         "Codec of stored batches; producer keeps the one they were sent with.", Text(|t, text| t.compression_type = codec(text));
     "compression.zstd.level", Int, "3", Bounds::Between(-131_072, 22), Some("compression.zstd.level"), true,

@@ -45,12 +45,43 @@ thread_local! {
 /// A core's thread.
 pub struct Core(ExecutorJoinHandle<()>);
 
+/// Weights of the queues where they compete for their core: 1 to 1000 each.
+#[derive(Debug, Clone, Copy)]
+pub struct QueueShares {
+    /// Of [`Queue::Foreground`].
+    pub foreground: usize,
+    /// Of [`Queue::Housekeeping`].
+    pub housekeeping: usize,
+}
+
+impl Default for QueueShares {
+    fn default() -> Self {
+        Self { foreground: 1000, housekeeping: 100 }
+    }
+}
+
 impl Core {
     /// Starts a thread pinned to `cpu` and runs what `start` makes there, in the foreground queue.
     ///
     /// # Errors
     /// The thread, the pinning or glommio's rings are refused.
     pub fn start<F>(cpu: usize, name: &str, start: impl FnOnce() -> F + Send + 'static) -> io::Result<Self>
+    where
+        F: Future<Output = ()> + 'static,
+    {
+        Self::start_with(cpu, name, QueueShares::default(), start)
+    }
+
+    /// As [`Core::start`], with these weights of its queues.
+    ///
+    /// # Errors
+    /// As [`Core::start`].
+    pub fn start_with<F>(
+        cpu: usize,
+        name: &str,
+        shares: QueueShares,
+        start: impl FnOnce() -> F + Send + 'static,
+    ) -> io::Result<Self>
     where
         F: Future<Output = ()> + 'static,
     {
@@ -66,12 +97,12 @@ impl Core {
                     let executor = glommio::executor();
                     let made = queues.set(Queues {
                         foreground: executor.create_task_queue(
-                            Shares::Static(1000),
+                            Shares::Static(shares.foreground),
                             Latency::NotImportant,
                             "foreground",
                         ),
                         housekeeping: executor.create_task_queue(
-                            Shares::Static(100),
+                            Shares::Static(shares.housekeeping),
                             Latency::NotImportant,
                             "housekeeping",
                         ),

@@ -1,6 +1,6 @@
 //! When and in which steps a checkpoint is made. What it holds and why: `checkpoint.rs`.
 
-use std::{io, rc::Rc, time::Duration};
+use std::{cell::RefCell, io, rc::Rc, time::Duration};
 
 use futures_lite::future;
 
@@ -109,9 +109,7 @@ impl Store {
         };
         let checkpoint = Checkpoint { since: self.changes_since().await, ..checkpoint };
         let (bytes, pictured) = self.picture(&checkpoint).await;
-        for log in &pictured {
-            self.reach(log, workers).await?;
-        }
+        self.reach_all(pictured, workers).await?;
         if self.is_over() {
             return Ok(());
         }
@@ -197,8 +195,23 @@ impl Store {
         Some(entry)
     }
 
+    /// As [`Store::reach`] for each, several at a time.
+    pub(super) async fn reach_all(&self, pictured: Vec<Pictured>, workers: bool) -> io::Result<()> {
+        let pictured = RefCell::new(pictured);
+        let worker = || async {
+            loop {
+                let next = pictured.borrow_mut().pop();
+                let Some(log) = next else { return Ok(()) };
+                self.reach(&log, workers).await?;
+            }
+        };
+        let four =
+            || future::try_zip(future::try_zip(worker(), worker()), future::try_zip(worker(), worker()));
+        future::try_zip(four(), four()).await.map(|_| ())
+    }
+
     /// Waits until a log's older segments are sealed and its active one is settled and durable so far.
-    pub(super) async fn reach(&self, target: &Pictured, workers: bool) -> io::Result<()> {
+    async fn reach(&self, target: &Pictured, workers: bool) -> io::Result<()> {
         loop {
             if self.is_over() {
                 return Ok(());

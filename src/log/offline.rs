@@ -282,7 +282,7 @@ fn journaled(data: &Path, frame: &Frame, payload: Vec<u8>) -> Option<Vec<Vec<u8>
             }
             Some(batches)
         }
-        FrameKind::LogStart | FrameKind::Replaced => Some(Vec::new()),
+        FrameKind::LogStart | FrameKind::Replaced | FrameKind::Vouch => Some(Vec::new()),
     }
 }
 

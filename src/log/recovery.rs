@@ -36,8 +36,6 @@
 
 use std::{cell::RefCell, collections::HashMap, io, ops::Range, path::Path, rc::Rc, sync::Arc};
 
-use futures_lite::future;
-
 use crate::{
     io::{
         clock::Clock,
@@ -252,6 +250,7 @@ impl Store {
                     match frame.kind {
                         _ if !is_new => {}
                         Some(FrameKind::Batch) => self.replay(&frame, replay.payload(), owned, ids),
+                        Some(FrameKind::Vouch) => {}
                         Some(FrameKind::LogStart) => self.replay_log_start(&frame, owned, ids),
                         Some(FrameKind::Extent) => {
                             let payload = replay.payload().to_vec();
@@ -425,18 +424,9 @@ impl Store {
                     pictured.push(Pictured { id, segment: active.base, settled: active.settle_end() });
                 }
             }
-            RefCell::new(pictured)
+            pictured
         };
-        let worker = || async {
-            loop {
-                let next = pictured.borrow_mut().pop();
-                let Some(log) = next else { return Ok(()) };
-                self.reach(&log, false).await?;
-            }
-        };
-        let four =
-            || future::try_zip(future::try_zip(worker(), worker()), future::try_zip(worker(), worker()));
-        future::try_zip(four(), four()).await.map(|_| ())
+        self.reach_all(pictured, false).await
     }
 
     /// Takes over the former generation's journal files as space for this one's, and removes its

@@ -57,14 +57,16 @@ fn expired(
 ) -> usize {
     let mut total: u64 = segments.iter().map(|segment| segment.bytes).sum();
     let bytes_max = u64::try_from(retention_bytes).unwrap_or(u64::MAX);
-    let is_due = |segment: &&Aged| {
+    let is_due = |&(i, segment): &(usize, &Aged)| {
+        // Nothing in the active segment is nothing to do; compaction may have left nothing of an older one.
+        let is_something = segment.bytes > 0 || i + 1 < segments.len();
         let is_old = retention_ms >= 0 && now_ms.saturating_sub(segment.time_ms) > retention_ms;
         total = total.saturating_sub(segment.bytes);
         // What stays still has that many bytes.
         let is_surplus = total >= bytes_max;
-        segment.bytes > 0 && segment.next <= durable_end && (is_old || is_surplus)
+        is_something && segment.next <= durable_end && (is_old || is_surplus)
     };
-    segments.iter().take_while(is_due).count()
+    segments.iter().enumerate().take_while(is_due).count()
 }
 
 impl Log {
@@ -183,6 +185,16 @@ mod tests {
         assert_eq!(due(&[9_999; 5], -1, 400), 1);
         assert_eq!(due(&[9_999; 5], -1, 399), 1);
         assert_eq!(due(&[9_999; 5], -1, 0), 5);
+    }
+
+    #[test]
+    fn a_segment_that_compaction_has_emptied_does_not_keep_those_behind_it() {
+        let mut emptied = segments(&[-1, 1_000, 9_000]);
+        emptied[0].bytes = 0;
+        assert_eq!(expired(&emptied, 5_000, -1, Offset::new(1_000), 10_000), 2);
+        let mut unused = segments(&[1_000, 1_000]);
+        unused[1].bytes = 0;
+        assert_eq!(expired(&unused, 5_000, -1, Offset::new(1_000), 10_000), 1);
     }
 
     #[test]

@@ -28,8 +28,8 @@ pub fn stored_level(settings: &TopicSettings) -> Option<i32> {
         // -1 is gzip's word for its own.
         CompressionType::Gzip => Some(settings.gzip_level).filter(|level| *level >= 0),
         CompressionType::Zstd => Some(settings.zstd_level),
-        // Our lz4 has one level, the fastest; snappy has none.
-        _ => None,
+        CompressionType::Lz4 => Some(settings.lz4_level),
+        CompressionType::Snappy | CompressionType::Producer | CompressionType::Uncompressed => None,
     }
 }
 
@@ -69,6 +69,7 @@ mod tests {
             stored_level(&TopicSettings {
                 compression_type,
                 gzip_level,
+                lz4_level: 12,
                 zstd_level,
                 ..TopicSettings::default()
             })
@@ -76,6 +77,7 @@ mod tests {
         assert_eq!(of(CompressionType::Gzip, -1, 5), None);
         assert_eq!(of(CompressionType::Gzip, 9, 5), Some(9));
         assert_eq!(of(CompressionType::Zstd, 9, -5), Some(-5));
+        assert_eq!(of(CompressionType::Lz4, 9, 5), Some(12));
         assert_eq!(of(CompressionType::Snappy, 9, 5), None);
         let mut builder = BatchBuilder::new(Codec::None);
         for i in 0..3_000_i64 {
@@ -87,6 +89,7 @@ mod tests {
         let packed =
             |codec, level| recompress(&batch, Codec::None, codec, Some(level)).expect("packed").len();
         assert!(packed(Codec::Gzip, 9) < packed(Codec::Gzip, 1));
+        assert!(packed(Codec::Lz4, 12) < packed(Codec::Lz4, 9));
         assert!(packed(Codec::Zstd, 19) < packed(Codec::Zstd, -50));
     }
 

@@ -53,7 +53,7 @@ pub type MakeReplyTo = Box<dyn Fn(Ticket) -> ReplyTo>;
 /// One core's state. Used by the tasks of that core only.
 pub struct Shard {
     id: ShardId,
-    settings: Arc<Settings>,
+    settings: RefCell<Arc<Settings>>,
     clock: Rc<dyn Clock>,
     store: Rc<Store>,
     router: Rc<Router>,
@@ -131,7 +131,7 @@ impl Shard {
         let budget = Budget::new(parts.settings.shards[parts.id.index()].memory_bytes);
         let shard = Rc::new(Self {
             id: parts.id,
-            settings: parts.settings,
+            settings: RefCell::new(parts.settings),
             clock: parts.clock,
             store: parts.store,
             router: parts.router,
@@ -176,10 +176,10 @@ impl Shard {
         self.id
     }
 
-    /// The broker's settings.
+    /// The broker's settings, as they are now.
     #[must_use]
-    pub fn settings(&self) -> &Arc<Settings> {
-        &self.settings
+    pub fn settings(&self) -> Arc<Settings> {
+        self.settings.borrow().clone()
     }
 
     /// The cluster as control last decided it.
@@ -304,6 +304,7 @@ impl Shard {
             Letter::Call { from, ticket, work } => self.take_call(from, ticket, work),
             Letter::Cancel { from, ticket } => self.router.cancel(from, ticket),
             Letter::View { view, applied } => self.take_view(view, applied),
+            Letter::Settings(settings) => *self.settings.borrow_mut() = settings,
             Letter::Stop => {
                 self.stopping.asked.set(true);
                 self.stopping.notify.raise();

@@ -339,7 +339,7 @@ async fn load(broker: &Broker, disk: &SimDisk, seed: u64, batches: u32) -> Resul
 /// `segment_bytes`: another than before, and what is replayed makes other segments.
 async fn start(sim: &Rc<Sim>, disk: &SimDisk, ledger: &Ledger, segment_bytes: u64, case: &str) -> Broker {
     let settings = compacted(|settings| settings.segment_bytes = segment_bytes);
-    let broker = Broker::start_as(sim, disk, 1, 0..1, ledger, small, &settings).await;
+    let broker = Broker::start_as(sim, disk, 1, 0..1, ledger, small, &|_| settings.clone()).await;
     broker.unwrap_or_else(|error| panic!("{error}: {case}"))
 }
 

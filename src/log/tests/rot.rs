@@ -20,7 +20,7 @@ fn filled(seed: u64) -> (SimDisk, Ledger) {
     let ledger = Ledger::default();
     let theirs = ledger.clone();
     run(&disk, async move |sim, disk| {
-        let settings = with_segments(SEGMENT_BYTES, i64::MAX);
+        let settings = |_| with_segments(SEGMENT_BYTES, i64::MAX);
         let broker = Broker::start_as(&sim, &disk, 1, 0..1, &theirs, tuned, &settings);
         let broker = broker.await.expect("a fresh start");
         for i in 0..250 {
@@ -109,7 +109,7 @@ fn a_changed_byte_makes_exactly_its_span_unreadable() {
         let expected = batches_in(&kept, base, start..(start + SPAN_BYTES).min(segment_bytes));
         let kept = kept.clone();
         run(&disk, async move |sim, disk| {
-            let settings = with_segments(SEGMENT_BYTES, i64::MAX);
+            let settings = |_| with_segments(SEGMENT_BYTES, i64::MAX);
             let broker = Broker::start_as(&sim, &disk, 1, 0..1, &ledger, tuned, &settings);
             let broker = broker.await.expect("it opens");
             let unreadable = served(&broker, &kept).await;
@@ -145,7 +145,7 @@ fn damaged_or_missing_indexes_and_checksums_are_made_anew_and_serve_the_same() {
             for path in ours.iter().filter(|_| removed) {
                 crate::io::disk::Disk::remove_file(&disk, path).await.expect("it is there");
             }
-            let settings = with_segments(SEGMENT_BYTES, i64::MAX);
+            let settings = |_| with_segments(SEGMENT_BYTES, i64::MAX);
             let broker = Broker::start_as(&sim, &disk, 1, 0..1, &ledger, tuned, &settings);
             let broker = broker.await.expect("it opens");
             assert_eq!(served(&broker, &kept).await, Vec::<i64>::new());
@@ -164,7 +164,7 @@ fn a_scrub_finds_every_damaged_span_without_a_reader() {
     disk.flip(&sealed[0].0, 600_000);
     disk.flip(&sealed[1].0, 12);
     run(&disk, async move |sim, disk| {
-        let settings = with_segments(SEGMENT_BYTES, i64::MAX);
+        let settings = |_| with_segments(SEGMENT_BYTES, i64::MAX);
         let broker = Broker::start_as(&sim, &disk, 1, 0..1, &ledger, tuned, &settings);
         let broker = broker.await.expect("it opens");
         let (store, log) = broker.log(0);

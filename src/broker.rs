@@ -453,6 +453,7 @@ async fn serve_core(parts: CoreParts) -> Result<(), String> {
     spawn(Queue::Housekeeping, store.clone().run_checkpoints());
     spawn(Queue::Housekeeping, store.clone().run_retention());
     spawn(Queue::Housekeeping, store.clone().run_compaction());
+    spawn(Queue::Housekeeping, store.clone().run_scrub());
     shard.open_first_view().await?;
     let _ = parts.reports.send((index, Report::Serving));
 
@@ -519,6 +520,7 @@ fn store_options(settings: &Settings, id: ShardId, former: Generation) -> Result
     options.open_files_max = own.open_files_max;
     let shards = settings.shards.len();
     options.retention_check_interval = Duration::from_millis(settings.retention_check_interval_ms);
+    options.scrub_interval = Duration::from_millis(settings.scrub_interval_ms);
     options.compaction = CompactionOptions {
         dedupe_buffer_bytes: settings.cleaner_dedupe_buffer_bytes / shards,
         io_bytes_per_second: settings.cleaner_io_bytes_per_second / shards as u64,

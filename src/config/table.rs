@@ -302,6 +302,8 @@ const OWN: &[Row] = &[
 
     row("log.retention.check.interval.ms", "5min", number(Milliseconds, 1..=i64::MAX, |d, n| d.settings.retention_check_interval_ms = n as u64),
         "How often partitions are looked through for segments that have expired."),
+    row("scrub.interval.ms", "7d", number(Milliseconds, 1..=i64::MAX, |d, n| d.settings.scrub_interval_ms = n as u64),
+        "Every sealed segment is compared with its checksums once in this time."),
 
     // Groups.
     row("group.initial.rebalance.delay.ms", "3s", number(Milliseconds, 0..=I32_MAX, |d, n| d.settings.group_initial_rebalance_delay_ms = n as u64),

@@ -4,7 +4,8 @@
 //! its index: there a batch begins whose base offset is known, so nothing has to be read to know that
 //! whole batches lie before it, and below which offset. What such a range cannot answer (less than a batch
 //! between two entries, a segment that is still appended to, a disk without shared files) is walked
-//! (`reader.rs`).
+//! (`reader.rs`). So is what was not read since the start: a walk compares it with its checksums, and only what
+//! has matched is sent unseen.
 //!
 //! A range may be sent long after it was answered. It keeps the file's descriptor, which survives that the
 //! name is removed or replaced; a file that would be *written* again asks [`Store::has_readers`] first.
@@ -197,6 +198,8 @@ impl Store {
         })?;
         let Some(following) = following else { return Ok(None) };
         let end = range_end(&index.borrow(), start, sealed.length, following, &wanted);
+        // What nobody has compared with its checksums yet is walked, which does.
+        let end = end.filter(|&end| self.is_verified(id, segment, start..end));
         Ok(end.map(|end| FileRange::new(file, start, end - start)))
     }
 

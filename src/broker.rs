@@ -180,10 +180,11 @@ pub fn run(
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let signals = runtime.block_on(Signals::new())?;
+    // Before anybody knows that we run: the kernel's default for it would end the process.
+    let hangup = runtime.block_on(async { signal(SignalKind::hangup()) })?;
     ready(address);
     let boxed = links.iter().map(|link| Box::new(link.clone()) as Box<dyn ShardLink>).collect();
     let every = Duration::from_millis(settings.metrics_log_interval_ms);
-    let hangup = runtime.block_on(async { signal(SignalKind::hangup()) })?;
     let reloads = reload_on_hangup(hangup, settings.clone(), links.clone(), read_again);
     let control = control.run(control_requests, boxed);
     run_control(&runtime, signals, control, reloads, metrics.clone(), every);

@@ -13,7 +13,7 @@ use super::{
     show::Effective,
     table::{Draft, Row, SHARDS, TABLE},
     topic::{self, TopicDefaults},
-    value::{CoreChoice, Endpoint},
+    value::{CoreChoice, Endpoint, FetchPath},
 };
 use crate::model::TopicSettings;
 
@@ -347,6 +347,7 @@ fn empty_draft() -> Draft {
             group_session_max_ms: 0,
             offsets_retention_ms: 0,
             offsets_retention_check_ms: 0,
+            fetch_path: FetchPath::Auto,
             topic_defaults: TopicSettings::default(),
             topic_texts: TopicDefaults::default(),
             shards: Vec::new(),
@@ -356,12 +357,14 @@ fn empty_draft() -> Draft {
             core: 0,
             memory_bytes: 0,
             unsettled_bytes_max: 0,
+            extent_bytes_min: 0,
             tail_cache_bytes_max: 0,
             journal_file_bytes: 0,
             journal_files_max: 0,
             flush_interval_ms: 0,
             checkpoint_interval_ms: 0,
             open_files_max: 0,
+            read_ahead_max: 0,
             ring_entries: 0,
             receive_buffers: 0,
             foreground_shares: 0,

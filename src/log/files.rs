@@ -111,6 +111,7 @@ impl Store {
         let (base, version) = (segment.base, segment.version);
         self.files.borrow_mut().remove(&(id, base, version));
         self.indexes.borrow_mut().remove(&(id, base, version));
+        self.shared_files.borrow_mut().forget(&(id, base, version));
         for path in [self.segment_path(partition, base, version), self.index_path(partition, base, version)] {
             let removed = self.disk.remove_file(&path).await;
             if !is_absent(&removed)

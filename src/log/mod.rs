@@ -24,7 +24,8 @@
 //! In the order to read them: [`format`] (bytes on disk), `partition_log.rs` (one log's state), `tail.rs`
 //! (memory), `journal.rs` and `commit.rs` (group commit), `settle.rs` (segments), `checkpoint.rs` (what)
 //! and `checkpointing.rs` (when), [`recovery`] and `replay.rs` (after a crash), [`generation`] (which
-//! shards' directories are valid), `compaction` (the last record of each key), `retention.rs`, `reader.rs`, `time.rs`, [`index`], [`leader_epochs`]; `files.rs`, `lru.rs` and
+//! shards' directories are valid), `compaction` (the last record of each key), `retention.rs`, `reader.rs`,
+//! `ranges.rs`, `time.rs`, [`index`], [`leader_epochs`]; `files.rs`, `lru.rs` and
 //! `slab.rs` are bounded caches and names.
 
 mod checkpoint;
@@ -41,6 +42,7 @@ mod journal;
 pub mod leader_epochs;
 mod lru;
 mod partition_log;
+mod ranges;
 mod reader;
 pub mod recovery;
 mod replay;
@@ -64,9 +66,11 @@ use std::{
 
 use bytes::Bytes;
 
+pub use crate::io::send::Piece;
 pub use compaction::CompactionOptions;
 pub use error::{LogError, OpenError};
 pub use generation::{Generation, current_generation, move_orphans, publish_generation};
+pub use ranges::ReadLimits;
 pub use recovery::RecoveredLog;
 pub use slab::LogId;
 
@@ -150,6 +154,9 @@ impl StoreOptions {
     }
 }
 
+/// Smallest extent: what is smaller might not fill one block.
+const EXTENT_BYTES_MIN: usize = 4096;
+
 /// A batch in two pieces; the second may be empty.
 pub type Parts<'a> = [&'a [u8]; 2];
 
@@ -216,6 +223,7 @@ pub struct Store {
     journal: RefCell<Journal>,
     files: RefCell<Lru<SegmentKey, Rc<dyn DiskFile>>>,
     indexes: RefCell<Lru<SegmentKey, OlderIndex>>,
+    shared_files: RefCell<ranges::SharedFiles>,
     observer: RefCell<Option<Rc<dyn Observer>>>,
     state: State,
     signals: Signals,
@@ -350,7 +358,8 @@ impl Store {
         let new = NewBatch { base, next, epoch, max_timestamp, parts: batch, now_ms, starts_segment: None };
         let appended = logs.append(id, &new).ok_or(LogError::UnknownLog)?;
         let place = appended.place;
-        let is_large = bytes >= self.options.extent_bytes_min || journal.extends(id, place);
+        let is_large =
+            bytes >= self.options.extent_bytes_min.max(EXTENT_BYTES_MIN) || journal.extends(id, place);
         let is_extent = appended.has_space && is_large;
         let new_frame = if is_extent { Frame::extent } else { Frame::batch };
         let mut frame = new_frame(partition, epoch.get(), base, next);
@@ -635,6 +644,7 @@ impl Store {
         let log = self.logs.borrow_mut().remove(id).ok_or(LogError::UnknownLog)?;
         self.files.borrow_mut().retain(|key| key.0 != id);
         self.indexes.borrow_mut().retain(|key| key.0 != id);
+        self.shared_files.borrow_mut().forget_log(id);
         self.state.dirty.set(true);
         self.signals.settled.notify();
         self.signals.room.notify();

@@ -444,7 +444,7 @@ impl Log {
         self.sealed_segment(segment).map_or(0, |sealed| sealed.version)
     }
 
-    fn sealed_segment(&self, segment: Offset) -> Option<&Sealed> {
+    pub(super) fn sealed_segment(&self, segment: Offset) -> Option<&Sealed> {
         self.sealed.binary_search_by_key(&segment, |sealed| sealed.base).ok().map(|at| &self.sealed[at])
     }
 

@@ -129,6 +129,7 @@ impl Store {
             journal: RefCell::new(journal),
             files: RefCell::new(Lru::new(o.open_files_max)),
             indexes: RefCell::new(Lru::new(o.indexes_max)),
+            shared_files: RefCell::default(),
             observer: RefCell::new(None),
             state: State::default(),
             signals: Signals::default(),

@@ -28,7 +28,7 @@ fn class(path: &Path) -> &'static str {
         "index" => "index",
         "crc" => "sidecar",
         _ if name.starts_with("journal") => "journal",
-        _ if name.starts_with("checkpoint") => "checkpoint",
+        _ if name.starts_with("checkpoint") || name.starts_with("changes") => "checkpoint",
         _ => "other",
     }
 }

@@ -25,7 +25,7 @@ use tokio::{
 };
 
 use crate::{
-    config::{Settings, ShardSettings},
+    config::{self, ConfigError, Settings, ShardSettings},
     control::{Applied, Control, ControlError, ControlReply, NodeSettings, ReplyTo, ShardLink},
     coordinator::{
         classic::GroupLimits,
@@ -34,7 +34,7 @@ use crate::{
     handlers::Handlers,
     io::{
         clock::Clock,
-        cores::{self, Core, CoreClock, Queue, run_once, spawn},
+        cores::{self, Core, CoreClock, Queue, QueueShares, run_once, spawn},
         direct::DirectDisk,
         disk::Disk,
         doorbell::Doorbell,
@@ -58,8 +58,6 @@ use crate::{
 
 /// Bytes of one receive buffer; a larger request is received into memory of its own.
 const RECEIVE_BUFFER_BYTES: usize = 16 << 10;
-/// Partitions that one node takes. Each costs memory also when it is idle.
-pub const PARTITIONS_MAX: usize = 100_000;
 
 /// How long a stop waits for what is acknowledged to leave the journal: on a full disk it cannot.
 const CLOSE_MAX: Duration = Duration::from_secs(10);
@@ -141,11 +139,16 @@ struct CoreParts {
     reports: Sender<(usize, Report)>,
 }
 
-/// Runs the broker until a signal ends it. `ready` is called once, with the address, when it serves.
+/// Runs the broker until a signal ends it. `ready` is called once, with the address, when it serves; `read_again`
+/// gives the settings anew at every SIGHUP.
 ///
 /// # Errors
 /// See [`BrokerError`].
-pub fn run(settings: Settings, ready: impl FnOnce(SocketAddr)) -> Result<(), BrokerError> {
+pub fn run(
+    settings: Settings,
+    read_again: impl Fn() -> Result<Settings, ConfigError> + 'static,
+    ready: impl FnOnce(SocketAddr),
+) -> Result<(), BrokerError> {
     let Prepared { lock: _lock, address, .. } = prepare(&settings)?;
     let settings = Arc::new(settings);
     let shards = settings.shards.len();
@@ -179,7 +182,10 @@ pub fn run(settings: Settings, ready: impl FnOnce(SocketAddr)) -> Result<(), Bro
     ready(address);
     let boxed = links.iter().map(|link| Box::new(link.clone()) as Box<dyn ShardLink>).collect();
     let every = Duration::from_millis(settings.metrics_log_interval_ms);
-    run_control(&runtime, signals, control.run(control_requests, boxed), metrics.clone(), every);
+    let hangup = runtime.block_on(async { signal(SignalKind::hangup()) })?;
+    let reloads = reload_on_hangup(hangup, settings.clone(), links.clone(), read_again);
+    let control = control.run(control_requests, boxed);
+    run_control(&runtime, signals, control, reloads, metrics.clone(), every);
     stop(cores)?;
     tracing::info!("counted: {}", line_of(&metrics));
     match reported.try_iter().find_map(failure) {
@@ -202,7 +208,7 @@ fn node_settings(settings: &Settings, address: SocketAddr) -> NodeSettings {
         broker: Broker { id: settings.broker_id, host: advertised.host.clone(), port },
         num_partitions: settings.num_partitions,
         default_replication_factor: settings.default_replication_factor,
-        partitions_max: PARTITIONS_MAX,
+        partitions_max: settings.partitions_max,
         topic_defaults: settings.topic_texts(),
     }
 }
@@ -277,7 +283,9 @@ fn start_cores(
             reports: reports.clone(),
         };
         let name = format!("shard-{index}");
-        cores.push(Core::start(settings.shards[index].core, &name, move || run_core(parts))?);
+        let own = &settings.shards[index];
+        let shares = QueueShares { foreground: own.foreground_shares, housekeeping: own.housekeeping_shares };
+        cores.push(Core::start_with(own.core, &name, shares, move || run_core(parts))?);
     }
     Ok((cores, links, metrics))
 }
@@ -326,16 +334,40 @@ fn run_control(
     runtime: &Runtime,
     signals: Signals,
     control: impl Future<Output = ()> + 'static,
+    reloads: impl Future<Output = ()> + 'static,
     metrics: Vec<Arc<ShardMetrics>>,
     every: Duration,
 ) {
     runtime.block_on(async {
         let serving = tokio::task::LocalSet::new();
         let _control = serving.spawn_local(control);
+        let _reloads = serving.spawn_local(reloads);
         let _log = serving.spawn_local(log_metrics_often(metrics, every));
         let signal = serving.run_until(signals.received()).await;
         tracing::info!("{signal}: finishing what is in flight");
     });
+}
+
+/// Reads the settings again at every SIGHUP, and gives the cores what of them is live.
+async fn reload_on_hangup(
+    mut hangup: Signal,
+    mut settings: Arc<Settings>,
+    links: Vec<Link>,
+    read_again: impl Fn() -> Result<Settings, ConfigError>,
+) {
+    while hangup.recv().await.is_some() {
+        match read_again().and_then(|wanted| config::reload(&settings, &wanted)) {
+            Ok((changed, later)) => {
+                for name in later {
+                    tracing::warn!("\"{name}\" changes with the next start only");
+                }
+                settings = Arc::new(changed);
+                links.iter().for_each(|link| link.send(Letter::Settings(settings.clone())));
+                tracing::info!("SIGHUP: the configuration was read again");
+            }
+            Err(error) => tracing::error!("SIGHUP: no setting was changed: {error}"),
+        }
+    }
 }
 
 /// Logs what was counted so far, every so often; never if `every` is zero.
@@ -416,11 +448,12 @@ async fn serve_core(parts: CoreParts) -> Result<(), String> {
     spawn(Queue::Foreground, store.clone().run_flushes());
     spawn(Queue::Housekeeping, store.clone().run_settling());
     spawn(Queue::Housekeeping, store.clone().run_checkpoints());
+    spawn(Queue::Housekeeping, store.clone().run_retention());
     spawn(Queue::Housekeeping, store.clone().run_compaction());
     shard.open_first_view().await?;
     let _ = parts.reports.send((index, Report::Serving));
 
-    let groups = Coordinator::new(shard.clone(), coordinator_settings());
+    let groups = Coordinator::new(shard.clone(), coordinator_settings(&parts.settings));
     spawn(Queue::Foreground, groups.clone().run());
     server::serve(Handlers::new(shard.clone(), groups), Listener::new(ring, parts.listener)).await;
     let closed = async { store.close(true).await.map_err(|error| error.to_string()) };
@@ -434,14 +467,16 @@ async fn serve_core(parts: CoreParts) -> Result<(), String> {
     closed.or(given_up).await
 }
 
-/// Kafka's defaults.
-fn coordinator_settings() -> CoordinatorSettings {
+fn coordinator_settings(settings: &Settings) -> CoordinatorSettings {
     CoordinatorSettings {
-        limits: GroupLimits { initial_delay_ms: 3_000, members_max: 10_000 },
-        session_min_ms: 6_000,
-        session_max_ms: 1_800_000,
-        offsets_retention_ms: 7 * 24 * 3_600_000,
-        retention_check_ms: 600_000,
+        limits: GroupLimits {
+            initial_delay_ms: settings.group_initial_rebalance_delay_ms,
+            members_max: settings.group_size_max,
+        },
+        session_min_ms: settings.group_session_min_ms,
+        session_max_ms: settings.group_session_max_ms,
+        offsets_retention_ms: settings.offsets_retention_ms,
+        retention_check_ms: settings.offsets_retention_check_ms,
     }
 }
 
@@ -470,6 +505,7 @@ fn store_options(settings: &Settings, id: ShardId, former: Generation) -> Result
     options.tail_cache_bytes_max = own.tail_cache_bytes_max;
     options.open_files_max = own.open_files_max;
     let shards = settings.shards.len();
+    options.retention_check_interval = Duration::from_millis(settings.retention_check_interval_ms);
     options.compaction = CompactionOptions {
         dedupe_buffer_bytes: settings.cleaner_dedupe_buffer_bytes / shards,
         io_bytes_per_second: settings.cleaner_io_bytes_per_second / shards as u64,

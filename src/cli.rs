@@ -24,6 +24,8 @@ const HELP_COLUMNS: usize = 80;
 pub enum Command {
     /// Start the broker (the default)
     Serve(ServeArgs),
+    /// Configuration files: compare them, list what can be set
+    Config(ConfigArgs),
     /// Put load on any Kafka broker, measure it, verify what comes back
     Bench(corelane_bench::Args),
 }
@@ -56,7 +58,7 @@ pub struct ServeArgs {
     /// Where clients connect [default: 127.0.0.1:9092]
     #[arg(long, value_name = "HOST:PORT")]
     pub listen: Option<String>,
-    /// How many cores (2) or which (0,1 or 0-3) [default: all]
+    /// Cores: how many (2) or which (0,1) [default: all]
     #[arg(long, value_name = "CORES")]
     pub cores: Option<String>,
     /// One more setting; may repeat. --check lists their names
@@ -65,12 +67,87 @@ pub struct ServeArgs {
     /// Accept a data directory in memory
     #[arg(long)]
     pub allow_tmpfs: bool,
-    /// Print the settings in force and where each was given; start nothing
+    /// Print what is in force, core by core; start nothing
     #[arg(long)]
     pub check: bool,
-    /// Log level: error, warn, info, debug [default: info, or CORELANE_LOG]
+    /// Log level [default: info, or CORELANE_LOG]
     #[arg(long, value_name = "LEVEL", value_parser = log_filter)]
     pub log: Option<String>,
+}
+
+/// What `corelane config` is told.
+#[derive(Debug, clap::Args)]
+#[command(disable_help_subcommand = true)]
+pub struct ConfigArgs {
+    /// What is to be done.
+    #[command(subcommand)]
+    pub command: ConfigCommand,
+}
+
+/// What `corelane config` does.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Show in what a configuration differs from another, or from the defaults
+    Diff(DiffArgs),
+    /// Print every setting as a page of Markdown
+    Reference,
+}
+
+/// What `corelane config diff` is told.
+#[derive(Debug, clap::Args)]
+pub struct DiffArgs {
+    /// Configuration file (TOML)
+    #[arg(value_name = "A.toml")]
+    pub first: PathBuf,
+    /// The one to compare it with [default: the defaults]
+    #[arg(value_name = "B.toml")]
+    pub second: Option<PathBuf>,
+    /// As JSON: a list of name, first, second
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl ConfigArgs {
+    /// The text that is asked for.
+    ///
+    /// # Errors
+    /// A file is refused.
+    pub fn run(&self) -> Result<String, ConfigError> {
+        match &self.command {
+            ConfigCommand::Diff(args) => args.run(),
+            ConfigCommand::Reference => Ok(config::reference()),
+        }
+    }
+}
+
+impl DiffArgs {
+    fn run(&self) -> Result<String, ConfigError> {
+        let cores = available_cores();
+        let one = config::load(Some(&self.first), &[], &cores)?;
+        let other = config::load(self.second.as_deref(), &[], &cores)?;
+        // Against the defaults, the file is what is new.
+        let (before, after) = if self.second.is_some() { (one, other) } else { (other, one) };
+        let differences = before.differences(&after);
+        let value = |side: &Option<(String, Place)>| side.as_ref().map(|(value, _)| value.clone());
+        if self.json {
+            let list = differences.iter().map(|difference| {
+                serde_json::json!({
+                    "name": difference.name,
+                    "first": value(&difference.first),
+                    "second": value(&difference.second),
+                })
+            });
+            return Ok(format!("{:#}\n", serde_json::Value::from_iter(list)));
+        }
+        let line = |sign: char, name: &str, side: &Option<(String, Place)>| {
+            let Some((value, place)) = side else { return String::new() };
+            format!("{:<60} # {place}\n", format!("{sign} {name} = {value}"))
+        };
+        let lines = differences.iter().map(|difference| {
+            line('-', &difference.name, &difference.first) + &line('+', &difference.name, &difference.second)
+        });
+        Ok(lines.collect())
+    }
 }
 
 fn key_and_value(text: &str) -> Result<(String, String), String> {
@@ -198,8 +275,10 @@ mod tests {
 
     #[test]
     fn help_fits_one_screen() {
-        for words in [&["--help"][..], &["serve", "--help"], &["bench", "--help"]] {
-            let help = parse_words(words).unwrap_err().to_string();
+        let commands: [&[&str]; 6] =
+            [&[], &["serve"], &["bench"], &["config"], &["config", "diff"], &["config", "reference"]];
+        for words in commands.map(|words| [words, &["--help"]].concat()) {
+            let help = parse_words(&words).unwrap_err().to_string();
             let widest = help.lines().map(|line| line.chars().count()).max();
             assert!(help.lines().count() <= HELP_LINES_MAX, "{words:?}:\n{help}");
             assert!(widest <= Some(HELP_COLUMNS), "{words:?}:\n{help}");

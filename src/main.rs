@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use corelane::{
     broker,
-    cli::{self, Command, ServeArgs},
+    cli::{self, Command, ConfigArgs, ServeArgs},
     config::Settings,
 };
 
@@ -15,6 +15,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     match cli::parse() {
         Command::Serve(args) => serve(&args),
+        Command::Config(args) => config(&args),
         Command::Bench(args) => corelane_bench::run(args),
     }
 }
@@ -28,10 +29,12 @@ fn serve(args: &ServeArgs) -> ExitCode {
         }
     };
     if args.check {
-        print!("{}", settings.to_toml());
+        print!("{}{}", settings.to_toml(), settings.per_core());
+        settings.warnings().iter().for_each(|warning| println!("# {warning}"));
         return ExitCode::SUCCESS;
     }
     cli::start_logging(args.log.as_deref());
+    settings.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
     let cores: Vec<_> = settings.cores.iter().map(ToString::to_string).collect();
     let (shards, cores, data) = (settings.shards.len(), cores.join(","), settings.data_dir.clone());
     let ready = move |address| {
@@ -40,8 +43,22 @@ fn serve(args: &ServeArgs) -> ExitCode {
             data.display()
         );
     };
-    match broker::run(settings, ready) {
+    let again = args.clone();
+    match broker::run(settings, move || Settings::from_args(&again), ready) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("corelane: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn config(args: &ConfigArgs) -> ExitCode {
+    match args.run() {
+        Ok(text) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             eprintln!("corelane: {error}");
             ExitCode::FAILURE

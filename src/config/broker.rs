@@ -2,6 +2,7 @@
 
 use super::{
     Place, Settings,
+    kafka::Stance,
     table::{Kind, Row},
     topic::{ConfigType, TopicDefaults},
     value::Unit,
@@ -12,48 +13,57 @@ use super::{
 pub struct BrokerSetting {
     /// Kafka's name, or a dotted one of ours.
     pub name: &'static str,
-    /// The value in force.
-    pub value: String,
+    /// The value in force; none if there is none, and never that of a secret.
+    pub value: Option<String>,
     /// The value if none were given.
-    pub default: String,
-    /// Whether a file or a flag gave the value.
-    pub given: bool,
+    pub default: Option<String>,
+    /// The name under which a file or a flag gave the value.
+    pub given_as: Option<&'static str>,
     /// Type of its values.
     pub kind: ConfigType,
     /// Whether it cannot change while the broker runs.
     pub read_only: bool,
-    /// One sentence.
-    pub documentation: &'static str,
+    /// Whether its value is a secret.
+    pub sensitive: bool,
+    /// One sentence, and whether the broker behaves by it.
+    pub documentation: String,
 }
 
 impl Settings {
-    /// Every setting of the broker; what holds for one core only is left out.
+    /// Every setting of the broker; what holds for some cores only is left out.
     #[must_use]
     pub fn broker_settings(&self) -> Vec<BrokerSetting> {
-        let of_all_cores = self.effective().iter().filter(|effective| effective.core.is_none());
-        let setting = |effective: &super::Effective| BrokerSetting {
-            name: effective.row.name,
-            value: effective.row.plain(&effective.value),
-            default: effective.row.plain(effective.row.default),
-            given: effective.place != Place::Default,
-            kind: effective.row.config_type(),
-            read_only: !effective.row.live,
-            documentation: effective.row.about,
-        };
-        of_all_cores.map(setting).collect()
+        let of_all_cores = self.effective().iter().filter(|effective| effective.of.is_none());
+        of_all_cores.map(broker_setting).collect()
     }
 
     /// What the given settings say about topics that do not say it themselves.
     #[must_use]
     pub fn topic_texts(&self) -> TopicDefaults {
-        let mut defaults = TopicDefaults::default();
-        for setting in self.broker_settings().into_iter().filter(|setting| setting.given) {
-            // The bounds of a broker-level row lie within those of its topic-level key.
-            if let Err(error) = defaults.set(setting.name, &setting.value) {
-                panic!("{}: {error}", setting.name);
-            }
-        }
-        defaults
+        self.topic_texts.clone()
+    }
+}
+
+fn broker_setting(effective: &super::Effective) -> BrokerSetting {
+    let row = effective.row;
+    let given = effective.place != Place::Default;
+    let sensitive = row.config_type() == ConfigType::Password;
+    let without = match row.kind {
+        Kind::Kafka { is_null, .. } => is_null,
+        Kind::SecondName { .. } => row.default.is_empty(),
+        _ => false,
+    };
+    let default = (!without && !sensitive).then(|| row.plain(row.default));
+    let value = if sensitive || !given { default.clone() } else { Some(row.plain(&effective.value)) };
+    BrokerSetting {
+        name: row.name,
+        value,
+        default,
+        given_as: given.then_some(effective.given_as),
+        kind: row.config_type(),
+        read_only: !row.live,
+        sensitive,
+        documentation: row.documentation(),
     }
 }
 
@@ -62,7 +72,8 @@ impl Row {
         match self.kind {
             Kind::Number { unit, .. } => Some(unit),
             Kind::PowerOfTwo { .. } => Some(Unit::Count),
-            Kind::Flag { .. } | Kind::Text { .. } => None,
+            Kind::Topic(key) => key.kind.is_whole().then(|| Unit::of_name(key.name)),
+            Kind::Flag { .. } | Kind::Text { .. } | Kind::Kafka { .. } | Kind::SecondName { .. } => None,
         }
     }
 
@@ -72,15 +83,32 @@ impl Row {
         number.map_or_else(|| value.to_owned(), |number| number.to_string())
     }
 
-    fn config_type(&self) -> ConfigType {
+    pub(super) fn config_type(&self) -> ConfigType {
         match &self.kind {
             Kind::Number { range, .. } | Kind::PowerOfTwo { range, .. } => {
                 if i32::try_from(*range.end()).is_ok() { ConfigType::Int } else { ConfigType::Long }
             }
             Kind::Flag { .. } => ConfigType::Boolean,
-            Kind::Text { .. } if self.name.ends_with("policy") => ConfigType::List,
             Kind::Text { .. } => ConfigType::String,
+            Kind::Topic(key) => key.kind,
+            Kind::Kafka { of, .. } => *of,
+            Kind::SecondName { factor: Some(_), .. } | Kind::SecondName { of: "node.id", .. } => {
+                ConfigType::Int
+            }
+            Kind::SecondName { .. } => ConfigType::String,
         }
+    }
+
+    /// The sentence, and whether the broker behaves by it.
+    pub(super) fn documentation(&self) -> String {
+        let rest = match self.kind {
+            Kind::Kafka { stance: Stance::NotSupported, .. } => {
+                " Not supported: only the default is accepted."
+            }
+            _ if !self.acted_on() => " Accepted, not acted on.",
+            _ => "",
+        };
+        format!("{}{rest}", self.about)
     }
 }
 
@@ -96,7 +124,7 @@ mod tests {
             place: Place::Flag("--set"),
         };
         let flags: Vec<_> = flags.iter().map(assignment).collect();
-        load(None, &flags, &[0]).expect("sound settings")
+        load(None, &flags, &[crate::config::Cpu { core: 0, numa_node: 0 }]).expect("sound settings")
     }
 
     #[test]
@@ -104,11 +132,27 @@ mod tests {
         let settings = loaded(&[("log.retention.ms", "2h")]).broker_settings();
         let find = |name: &str| settings.iter().find(|setting| setting.name == name);
         let retention = find("log.retention.ms").expect("a row");
-        assert_eq!((&*retention.value, &*retention.default), ("7200000", "604800000"));
-        assert!(retention.given && retention.kind == ConfigType::Long);
+        assert_eq!(
+            (retention.value.as_deref(), retention.default.as_deref()),
+            (Some("7200000"), Some("604800000"))
+        );
+        assert_eq!((retention.given_as, retention.kind), (Some("log.retention.ms"), ConfigType::Long));
         let factor = find("default.replication.factor").expect("Connect looks for it");
-        assert_eq!((&*factor.value, factor.given, factor.kind), ("1", false, ConfigType::Int));
+        assert_eq!(
+            (factor.value.as_deref(), factor.given_as, factor.kind),
+            (Some("1"), None, ConfigType::Int)
+        );
+        let secret = find("ssl.key.password").expect("a row");
+        assert!(secret.sensitive && secret.value.is_none() && !factor.sensitive);
         assert_eq!(settings.len(), TABLE.len());
+        let hours = loaded(&[("log.retention.hours", "2")]).broker_settings();
+        let find = |name: &str| hours.iter().find(|setting| setting.name == name);
+        let retention = find("log.retention.ms").expect("a row");
+        assert_eq!(
+            (retention.value.as_deref(), retention.given_as),
+            (Some("7200000"), Some("log.retention.hours"))
+        );
+        assert_eq!(find("log.retention.hours").and_then(|hours| hours.value.as_deref()), Some("2"));
     }
 
     #[test]
@@ -124,16 +168,5 @@ mod tests {
         ]);
         let defaults = settings.topic_texts();
         assert_eq!(topic::settings(&[].into(), &defaults), settings.topic_defaults);
-    }
-
-    #[test]
-    fn bounds_of_broker_settings_lie_within_those_of_their_topic_keys() {
-        for row in TABLE {
-            let Kind::Number { range, .. } = &row.kind else { continue };
-            for value in [range.start(), range.end()] {
-                let set = TopicDefaults::default().set(row.name, &value.to_string());
-                assert!(set.is_ok(), "{}: {set:?}", row.name);
-            }
-        }
     }
 }

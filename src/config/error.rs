@@ -69,6 +69,14 @@ pub enum ConfigError {
         /// What would do.
         expected: String,
     },
+    /// The setting is not live.
+    #[error("{place}: \"{key}\" cannot change while the broker runs; restart it with the new value")]
+    NotLive {
+        /// Where the change was asked for.
+        place: Place,
+        /// The setting.
+        key: String,
+    },
     /// Values that are sound, each by itself, contradict each other or this machine.
     #[error("{place}: {message}")]
     Conflict {

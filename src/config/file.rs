@@ -2,9 +2,9 @@
 //!
 //! A setting may be written as `"log.segment.bytes" = …`, as `log.segment.bytes = …` or as `segment.bytes = …`
 //! below `[log]`: all three are the same. `[shards]` holds what every shard gets; each `[[shard]]` has a
-//! `core` and overrides it for that core.
+//! `core`, or a NUMA node as `numa`, and overrides it there.
 
-use std::path::Path;
+use std::{fmt, path::Path};
 
 use toml::{
     Spanned,
@@ -24,14 +24,32 @@ pub struct Assignment {
     pub place: Place,
 }
 
+/// The cores that a `[[shard]]` is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShardsOf {
+    /// The one with this id.
+    Core(usize),
+    /// Those of this NUMA node.
+    Node(usize),
+}
+
+impl fmt::Display for ShardsOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Core(core) => write!(f, "core {core}"),
+            Self::Node(node) => write!(f, "NUMA node {node}"),
+        }
+    }
+}
+
 /// A `[[shard]]` section. Its keys are without the `shards.` of their names.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ShardSection {
-    /// Which core it is for.
-    pub core: usize,
+    /// Which cores it is for.
+    pub of: ShardsOf,
     /// What it overrides.
     pub assignments: Vec<Assignment>,
-    /// Where its `core` stands.
+    /// Where its `core` or `numa` stands.
     pub place: Place,
 }
 
@@ -120,20 +138,25 @@ impl Reader<'_> {
         let start = self.place(section.span().start);
         let no_core = |place| ConfigError::Conflict {
             place,
-            message: "a [[shard]] needs the id of its core, for example: core = 0".to_owned(),
+            message: "a [[shard]] needs its core (core = 0) or its NUMA node (numa = 0), one of them"
+                .to_owned(),
         };
         let DeValue::Table(table) = section.get_ref() else { return Err(no_core(start)) };
         let mut assignments = Vec::new();
         for (key, value) in table {
             self.flatten(key.get_ref().to_string(), key, value, &mut assignments)?;
         }
-        let Some(at) = assignments.iter().position(|assignment| assignment.key == "core") else {
-            return Err(no_core(start));
-        };
-        let core = assignments.remove(at);
         assignments.sort_by_key(line);
-        let number = core.value.parse().map_err(|_| no_core(core.place.clone()))?;
-        Ok(ShardSection { core: number, assignments, place: core.place })
+        let (mut of, settings): (Vec<_>, Vec<_>) =
+            assignments.into_iter().partition(|assignment| ["core", "numa"].contains(&&*assignment.key));
+        let Some(named) = of.pop() else { return Err(no_core(start)) };
+        let number = named.value.parse().map_err(|_| no_core(named.place.clone()))?;
+        let cores = if named.key == "core" { ShardsOf::Core(number) } else { ShardsOf::Node(number) };
+        if of.is_empty() {
+            Ok(ShardSection { of: cores, assignments: settings, place: named.place })
+        } else {
+            Err(no_core(named.place))
+        }
     }
 }
 
@@ -185,11 +208,20 @@ mod tests {
     fn every_shard_section_names_its_core() {
         let text = "[[shard]]\ncore = 1\nspin.us = 0\n\n[[shard]]\ncore = 0\n";
         let shards = parse(Path::new("c.toml"), text).unwrap().shards;
-        assert_eq!(shards.iter().map(|shard| shard.core).collect::<Vec<_>>(), [1, 0]);
+        assert_eq!(
+            shards.iter().map(|shard| shard.of).collect::<Vec<_>>(),
+            [ShardsOf::Core(1), ShardsOf::Core(0)]
+        );
         let (key, value, line) = line_of(shards[0].assignments[0].clone());
         assert_eq!((key.as_str(), value.as_str(), line), ("spin.us", "0", 3));
-        let error = parse(Path::new("c.toml"), "a = 1\n[[shard]]\nspin.us = 0\n").unwrap_err();
-        assert!(error.to_string().starts_with("c.toml:2: a [[shard]] needs"), "{error}");
+        for (text, start) in [
+            ("a = 1\n[[shard]]\nspin.us = 0\n", "c.toml:2: a [[shard]] needs"),
+            ("[[shard]]\ncore = 0\nnuma = 0\n", "c.toml:3: a [[shard]] needs"),
+            ("[[shard]]\nnuma = \"x\"\n", "c.toml:2: a [[shard]] needs"),
+        ] {
+            let error = parse(Path::new("c.toml"), text).unwrap_err();
+            assert!(error.to_string().starts_with(start), "{error}");
+        }
     }
 
     #[test]

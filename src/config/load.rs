@@ -1,43 +1,29 @@
 //! Assignments over defaults: later ones win, then what must fit together is checked.
 
 use std::{
-    fmt::Write as _,
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
 
 use super::{
-    SHARDS_MAX, Settings, ShardSettings,
+    Cpu, SHARDS_MAX, Settings, ShardSettings,
     error::{ConfigError, Place},
-    file::{self, Assignment, FileContents, ShardSection},
-    table::{Draft, Row, TABLE},
+    file::{self, Assignment, FileContents, ShardSection, ShardsOf},
+    show::Effective,
+    table::{Draft, Row, SHARDS, TABLE},
+    topic::{self, TopicDefaults},
     value::{CoreChoice, Endpoint},
 };
 use crate::model::TopicSettings;
 
-/// What the names of settings of one shard begin with.
-const SHARDS: &str = "shards.";
-
-/// A setting with the value in force.
-#[derive(Debug, Clone)]
-pub struct Effective {
-    /// The setting.
-    pub row: &'static Row,
-    /// The core it holds for, if it holds for one only.
-    pub core: Option<usize>,
-    /// The value, as it may stand in a file.
-    pub value: String,
-    /// Where it was given.
-    pub place: Place,
-}
-
 /// Settings from a file, if there is one, and from flags, which win over it.
 ///
-/// `available` are the ids of the cores that this process may use.
+/// `available` are the cores that this process may use.
 ///
 /// # Errors
 /// The first thing found wrong, with its name and place. Nothing but the file was touched.
-pub fn load(path: Option<&Path>, flags: &[Assignment], available: &[usize]) -> Result<Settings, ConfigError> {
+pub fn load(path: Option<&Path>, flags: &[Assignment], available: &[Cpu]) -> Result<Settings, ConfigError> {
     let contents = match path {
         None => FileContents::default(),
         Some(path) => {
@@ -49,7 +35,8 @@ pub fn load(path: Option<&Path>, flags: &[Assignment], available: &[usize]) -> R
     Loader::with_defaults().run(contents, flags, available)
 }
 
-struct Loader {
+/// Assignments on their way to settings.
+pub(super) struct Loader {
     draft: Draft,
     effective: Vec<Effective>,
 }
@@ -57,65 +44,157 @@ struct Loader {
 impl Loader {
     fn with_defaults() -> Self {
         let mut loader = Self { draft: empty_draft(), effective: Vec::with_capacity(TABLE.len()) };
-        for row in TABLE {
+        for row in TABLE.iter() {
             let value = row
                 .set(&mut loader.draft, row.default)
                 .unwrap_or_else(|expected| panic!("default of {}: expected {expected}", row.name));
-            loader.effective.push(Effective { row, core: None, value, place: Place::Default });
+            loader.effective.push(Effective::new(row, value, Place::Default));
         }
+        // Only what is given hides a topic-level key's own default.
+        loader.draft.topics = TopicDefaults::default();
         loader
+    }
+
+    /// Starts from settings in force.
+    pub(super) fn from_settings(settings: &Settings) -> Self {
+        let draft =
+            Draft { settings: settings.clone(), topics: settings.topic_texts.clone(), ..empty_draft() };
+        Self { draft, effective: settings.effective.clone() }
+    }
+
+    /// Takes changes of live settings. What is of one shard, or decides where the broker listens, never is live.
+    pub(super) fn change(mut self, changes: &[Assignment]) -> Result<Settings, ConfigError> {
+        for change in by_rank(changes) {
+            let row = row_named(&change.key, "", &change.place)?;
+            let first = row_named(row.first_name().0, "", &change.place)?;
+            if !first.live {
+                let (place, key) = (change.place.clone(), change.key.clone());
+                return Err(ConfigError::NotLive { place, key });
+            }
+            self.assign(change)?;
+        }
+        self.check_topics()?;
+        let topic_defaults = topic::settings(&BTreeMap::new(), &self.draft.topics);
+        let (topic_texts, effective) = (self.draft.topics, self.effective);
+        Ok(Settings { topic_texts, topic_defaults, effective, ..self.draft.settings })
     }
 
     fn run(
         mut self,
         contents: FileContents,
         flags: &[Assignment],
-        available: &[usize],
+        available: &[Cpu],
     ) -> Result<Settings, ConfigError> {
         refuse_twice(&contents.assignments)?;
-        for assignment in contents.assignments.iter().chain(flags) {
-            let row = row_named(&assignment.key, "", &assignment.place)?;
-            let value = set(row, &mut self.draft, assignment)?;
-            let place = assignment.place.clone();
-            let known = self.effective.iter_mut().find(|known| known.row.name == row.name);
-            *known.expect("every row has its default") = Effective { row, core: None, value, place };
+        for assignment in by_rank(&contents.assignments).into_iter().chain(by_rank(flags)) {
+            self.assign(assignment)?;
         }
-        let cores = chosen_cores(&self.draft.cores, available)
+        self.check_topics()?;
+        self.check_groups()?;
+        let ids: Vec<_> = available.iter().map(|cpu| cpu.core).collect();
+        let cores = chosen_cores(&self.draft.cores, &ids)
             .map_err(|message| ConfigError::Conflict { place: self.place_of("cores"), message })?;
         let mut shards: Vec<_> =
             cores.iter().map(|&core| ShardSettings { core, ..self.draft.shard.clone() }).collect();
-        for (at, section) in contents.shards.iter().enumerate() {
-            if contents.shards[..at].iter().any(|earlier| earlier.core == section.core) {
-                let message = format!("a second [[shard]] for core {}", section.core);
+        // A core's own word is nearer to it than that of its node.
+        let (of_nodes, of_cores): (Vec<_>, Vec<_>) =
+            contents.shards.iter().partition(|section| matches!(section.of, ShardsOf::Node(_)));
+        for section in of_nodes.into_iter().chain(of_cores) {
+            let earlier = contents.shards.iter().find(|other| other.of == section.of);
+            if earlier.is_some_and(|earlier| !std::ptr::eq(earlier, section)) {
+                let message = format!("a second [[shard]] for {}", section.of);
                 return Err(ConfigError::Conflict { place: section.place.clone(), message });
             }
-            let shard = shards.iter_mut().find(|shard| shard.core == section.core);
-            self.override_shard(section, shard)?;
+            self.override_shards(section, &mut shards, available)?;
         }
         for shard in &shards {
             self.check_shard(shard)?;
         }
         let advertised = self.advertised()?;
-        Ok(Settings { cores, shards, advertised, effective: self.effective, ..self.draft.settings })
+        let topic_texts = self.draft.topics;
+        let topic_defaults = topic::settings(&BTreeMap::new(), &topic_texts);
+        let node_of =
+            |core: &usize| available.iter().find(|cpu| cpu.core == *core).map_or(0, |cpu| cpu.numa_node);
+        let numa_nodes = cores.iter().map(node_of).collect();
+        let (effective, settings) = (self.effective, self.draft.settings);
+        Ok(Settings {
+            cores,
+            numa_nodes,
+            shards,
+            advertised,
+            topic_texts,
+            topic_defaults,
+            effective,
+            ..settings
+        })
     }
 
-    /// Checks the section even if its core is not among those used: it may be the next time.
-    fn override_shard(
+    fn check_groups(&self) -> Result<(), ConfigError> {
+        let (least, most) =
+            (self.draft.settings.group_session_min_ms, self.draft.settings.group_session_max_ms);
+        if least <= most {
+            return Ok(());
+        }
+        let place = self.place_of("group.min.session.timeout.ms");
+        let message =
+            format!("group.min.session.timeout.ms is {least}, more than the maximum, which is {most}");
+        Err(ConfigError::Conflict { place, message })
+    }
+
+    /// What a topic without overrides gets must fit together.
+    fn check_topics(&self) -> Result<(), ConfigError> {
+        topic::validate(&BTreeMap::new(), &self.draft.topics).map_err(|error| ConfigError::Conflict {
+            place: self.place_of("log.cleaner.min.compaction.lag.ms"),
+            message: error.to_string(),
+        })
+    }
+
+    /// Takes one setting of the broker, under whichever of its names.
+    fn assign(&mut self, assignment: &Assignment) -> Result<(), ConfigError> {
+        let named = row_named(&assignment.key, "", &assignment.place)?;
+        let value = set(named, &mut self.draft, assignment)?;
+        let (first, _) = named.first_name();
+        if first != named.name && !value.is_empty() {
+            let row = row_named(first, "", &assignment.place)?;
+            let as_first = Assignment { value: value.clone(), ..assignment.clone() };
+            let value = set(row, &mut self.draft, &as_first)?;
+            self.force(Effective {
+                given_as: named.name,
+                ..Effective::new(row, value, assignment.place.clone())
+            });
+        }
+        let value = if first == named.name { value } else { assignment.value.clone() };
+        self.force(Effective::new(named, value, assignment.place.clone()));
+        Ok(())
+    }
+
+    fn force(&mut self, effective: Effective) {
+        let known = self.effective.iter_mut().find(|known| known.row.name == effective.row.name);
+        *known.expect("every row has its default") = effective;
+    }
+
+    /// Checks the section even if none of its cores is used: one may be the next time.
+    fn override_shards(
         &mut self,
         section: &ShardSection,
-        shard: Option<&mut ShardSettings>,
+        shards: &mut [ShardSettings],
+        available: &[Cpu],
     ) -> Result<(), ConfigError> {
         refuse_twice(&section.assignments)?;
-        let mut draft = self.draft.clone();
-        draft.shard.core = section.core;
+        let of = |shard: &ShardSettings| match section.of {
+            ShardsOf::Core(core) => shard.core == core,
+            ShardsOf::Node(node) => available.contains(&Cpu { core: shard.core, numa_node: node }),
+        };
         for assignment in &section.assignments {
             let row = row_named(&assignment.key, SHARDS, &assignment.place)?;
-            let value = set(row, &mut draft, assignment)?;
+            let value = set(row, &mut self.draft.clone(), assignment)?;
+            for shard in shards.iter_mut().filter(|shard| of(shard)) {
+                let mut draft = Draft { shard: shard.clone(), ..self.draft.clone() };
+                set(row, &mut draft, assignment)?;
+                *shard = draft.shard;
+            }
             let place = assignment.place.clone();
-            self.effective.push(Effective { row, core: Some(section.core), value, place });
-        }
-        if let Some(shard) = shard {
-            *shard = draft.shard;
+            self.effective.push(Effective { of: Some(section.of), ..Effective::new(row, value, place) });
         }
         Ok(())
     }
@@ -123,7 +202,8 @@ impl Loader {
     fn check_shard(&self, shard: &ShardSettings) -> Result<(), ConfigError> {
         let conflict = |name: &str, message: String| {
             let name = format!("{SHARDS}{name}");
-            let own = self.effective.iter().rev().find(|e| e.row.name == name && e.core == Some(shard.core));
+            let core = Some(ShardsOf::Core(shard.core));
+            let own = self.effective.iter().rev().find(|e| e.row.name == name && e.of == core);
             let place = own.map_or_else(|| self.place_of(&name), |e| e.place.clone());
             Err(ConfigError::Conflict { place, message: format!("shard of core {}: {message}", shard.core) })
         };
@@ -174,40 +254,6 @@ impl Loader {
     }
 }
 
-impl Settings {
-    /// Every setting with the value in force and where it was given, in the order of the table.
-    #[must_use]
-    pub fn effective(&self) -> &[Effective] {
-        &self.effective
-    }
-
-    /// The configuration in force as a file that gives the same settings again.
-    #[must_use]
-    pub fn to_toml(&self) -> String {
-        let mut text = String::new();
-        let mut section = String::new();
-        for effective in &self.effective {
-            let (wanted, name) = match (effective.row.name.strip_prefix(SHARDS), effective.core) {
-                (Some(name), Some(core)) => (format!("\n[[shard]]\ncore = {core}\n"), name),
-                (Some(name), None) => ("\n[shards]\n".to_owned(), name),
-                (None, _) => (String::new(), effective.row.name),
-            };
-            if wanted != section {
-                text += &wanted;
-                section = wanted;
-            }
-            let shown = if effective.row.is_bare(&effective.value) {
-                effective.value.clone()
-            } else {
-                toml::Value::from(effective.value.as_str()).to_string()
-            };
-            let line = format!("{name} = {shown}");
-            let _ = writeln!(text, "{line:<44} # {}", effective.place);
-        }
-        text
-    }
-}
-
 fn set(row: &Row, draft: &mut Draft, assignment: &Assignment) -> Result<String, ConfigError> {
     row.set(draft, &assignment.value).map_err(|expected| ConfigError::BadValue {
         place: assignment.place.clone(),
@@ -230,6 +276,14 @@ fn row_named(key: &str, prefix: &str, place: &Place) -> Result<&'static Row, Con
         (near.0 <= key.chars().count().div_ceil(3).max(2)).then_some(near.1)
     });
     Err(ConfigError::UnknownKey { place: place.clone(), key: key.to_owned(), nearest })
+}
+
+/// Weaker names before stronger ones, else as they stand, so that the last one wins.
+fn by_rank(assignments: &[Assignment]) -> Vec<&Assignment> {
+    let rank = |key: &str| TABLE.iter().find(|row| row.name == key).map_or(1, |row| row.first_name().1);
+    let mut sorted: Vec<_> = assignments.iter().collect();
+    sorted.sort_by_key(|assignment| std::cmp::Reverse(rank(&assignment.key)));
+    sorted
 }
 
 fn refuse_twice(assignments: &[Assignment]) -> Result<(), ConfigError> {
@@ -271,7 +325,9 @@ fn empty_draft() -> Draft {
             data_dir: PathBuf::new(),
             allow_tmpfs: false,
             cores: Vec::new(),
+            numa_nodes: Vec::new(),
             metrics_log_interval_ms: 0,
+            retention_check_interval_ms: 0,
             cleaner_dedupe_buffer_bytes: 0,
             cleaner_io_bytes_per_second: 0,
             cleaner_backoff_ms: 0,
@@ -283,8 +339,16 @@ fn empty_draft() -> Draft {
             socket_request_max_bytes: 0,
             auto_create_topics_enable: false,
             num_partitions: 0,
+            partitions_max: 0,
             default_replication_factor: 0,
+            group_initial_rebalance_delay_ms: 0,
+            group_size_max: 0,
+            group_session_min_ms: 0,
+            group_session_max_ms: 0,
+            offsets_retention_ms: 0,
+            offsets_retention_check_ms: 0,
             topic_defaults: TopicSettings::default(),
+            topic_texts: TopicDefaults::default(),
             shards: Vec::new(),
             effective: Vec::new(),
         },
@@ -301,16 +365,20 @@ fn empty_draft() -> Draft {
             open_files_max: 0,
             ring_entries: 0,
             receive_buffers: 0,
+            foreground_shares: 0,
+            housekeeping_shares: 0,
             spin_us: 0,
         },
         cores: CoreChoice::All,
         advertised: None,
+        topics: TopicDefaults::default(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::table::Kind;
 
     fn load_text(text: &str, flags: &[(&str, &str)], available: &[usize]) -> Result<Settings, String> {
         let assign = |&(key, value): &(&str, &str)| Assignment {
@@ -320,8 +388,13 @@ mod tests {
         };
         let flags: Vec<_> = flags.iter().map(assign).collect();
         file::parse(Path::new("c.toml"), text)
-            .and_then(|contents| Loader::with_defaults().run(contents, &flags, available))
+            .and_then(|contents| Loader::with_defaults().run(contents, &flags, &cpus(available)))
             .map_err(|error| error.to_string())
+    }
+
+    /// Two cores to a node.
+    fn cpus(cores: &[usize]) -> Vec<Cpu> {
+        cores.iter().map(|&core| Cpu { core, numa_node: core / 2 }).collect()
     }
 
     fn check_refused(text: &str, flags: &[(&str, &str)], sentence: &str) {
@@ -352,6 +425,91 @@ mod tests {
         assert_eq!((settings.num_partitions, settings.broker_id), (4, 7));
         assert_eq!(settings.shards.iter().map(|shard| shard.spin_us).collect::<Vec<_>>(), [1_000, 0]);
         assert!(settings.shards.iter().all(|shard| shard.memory_bytes == 1 << 30));
+    }
+
+    #[test]
+    fn a_core_s_section_wins_over_that_of_its_numa_node() {
+        let text = "cores = 3\n[[shard]]\ncore = 1\nspin.us = 1\n[[shard]]\nnuma = 0\nspin.us = 2\nring.entries = 64\n";
+        let settings = load_text(text, &[], &[0, 1, 2, 3]).unwrap();
+        let found: Vec<_> = settings.shards.iter().map(|shard| (shard.spin_us, shard.ring_entries)).collect();
+        assert_eq!(found, [(2, 64), (1, 64), (50, 1024)]);
+        check_refused(
+            "[[shard]]\nnuma = 0\n[[shard]]\nnuma = 0\n",
+            &[],
+            "c.toml:4: a second [[shard]] for NUMA node 0",
+        );
+        check_refused(
+            "[[shard]]\nnuma = 7\nspin.us = -1\n",
+            &[],
+            "c.toml:3: \"spin.us\" is \"-1\", expected a time such as 50us, from 0 to 10ms",
+        );
+    }
+
+    #[test]
+    fn of_several_names_kafkas_first_wins_in_one_place_and_a_flag_over_the_file() {
+        let retention = |text: &str, flags: &[(&str, &str)]| {
+            let settings = load_text(text, flags, &[0]).unwrap();
+            (settings.topic_defaults.retention_ms, settings.topic_defaults.segment_ms)
+        };
+        let day = 86_400_000;
+        assert_eq!(retention("log.retention.hours = 24\n", &[]), (day, 7 * day));
+        assert_eq!(retention("log.retention.minutes = 1\nlog.retention.hours = 24\n", &[]).0, 60_000);
+        assert_eq!(retention("log.retention.ms = 7\nlog.retention.minutes = 1\n", &[]).0, 7);
+        assert_eq!(retention("log.retention.ms = 7\n", &[("log.retention.hours", "1")]).0, 3_600_000);
+        assert_eq!(retention("log.retention.hours = -5\nlog.roll.hours = 24\n", &[]), (-1, day));
+        let node = load_text("broker.id = 3\nlog.dir = \"a\"\nlog.dirs = \"b\"\n", &[], &[0]).unwrap();
+        assert_eq!((node.broker_id, node.data_dir.as_path()), (3, Path::new("b")));
+        let node = load_text("node.id = 4\nbroker.id = 3\n", &[], &[0]).unwrap();
+        assert_eq!(node.broker_id, 4);
+        check_refused(
+            "log.roll.hours = \"x\"\n",
+            &[],
+            "c.toml:1: \"log.roll.hours\" is \"x\", expected a number up to 2147483647",
+        );
+        check_refused(
+            "log.roll.hours = 0\n",
+            &[],
+            "c.toml:1: \"log.roll.hours\" is \"0\", expected a time such as 50ms or 7d, at least 1",
+        );
+        check_refused(
+            "log.dirs = [\"a\", \"b\"]\n",
+            &[],
+            "c.toml:1: \"log.dirs\" is \"a,b\", expected one directory: several are not supported",
+        );
+    }
+
+    #[test]
+    fn a_key_of_kafkas_is_accepted_if_nothing_depends_on_it_and_refused_if_its_feature_is_absent() {
+        let settings = load_text("num.io.threads = 16\n", &[], &[0]).unwrap();
+        let warnings = settings.warnings();
+        assert_eq!(
+            warnings,
+            ["c.toml:1: \"num.io.threads\" is accepted and changes nothing: Threads that \
+            process requests; here every core processes its own."]
+        );
+        check_refused(
+            "num.io.threads = \"many\"\n",
+            &[],
+            "c.toml:1: \"num.io.threads\" is \"many\", expected a value of type INT",
+        );
+        check_refused(
+            "ssl.keystore.location = \"/k\"\n",
+            &[],
+            "c.toml:1: \"ssl.keystore.location\" is \"/k\", expected no value: what other values ask for is not supported",
+        );
+    }
+
+    #[test]
+    fn every_number_is_taken_at_both_ends_of_its_range_and_refused_beyond() {
+        for row in TABLE.iter() {
+            let (Kind::Number { range, .. } | Kind::PowerOfTwo { range, .. }) = &row.kind else { continue };
+            for end in [*range.start(), *range.end()] {
+                assert!(row.set(&mut empty_draft(), &end.to_string()).is_ok(), "{} = {end}", row.name);
+            }
+            for beyond in [range.start().checked_sub(1), range.end().checked_add(1)].into_iter().flatten() {
+                assert!(row.set(&mut empty_draft(), &beyond.to_string()).is_err(), "{} = {beyond}", row.name);
+            }
+        }
     }
 
     #[test]
@@ -397,9 +555,19 @@ mod tests {
             "c.toml:1: \"auto.create.topics.enable\" is \"1\", expected true or false",
         );
         check_refused(
-            "log.cleanup.policy = \"\"\n",
+            "log.cleanup.policy = \"shred\"\n",
             &[],
-            "c.toml:1: \"log.cleanup.policy\" is \"\", expected delete, compact, or compact,delete",
+            "c.toml:1: \"log.cleanup.policy\" is \"shred\", expected a list of compact, delete",
+        );
+        check_refused(
+            "log.retention.ms = \"-2ms\"\n",
+            &[],
+            "c.toml:1: \"log.retention.ms\" is \"-2ms\", expected a time such as 50ms or 7d, at least -1",
+        );
+        check_refused(
+            "log.cleaner.min.cleanable.ratio = \"2\"\n",
+            &[],
+            "c.toml:1: \"log.cleaner.min.cleanable.ratio\" is \"2\", expected between 0 and 1",
         );
     }
 
@@ -414,6 +582,16 @@ mod tests {
             "[[shard]]\ncore = 0\n[[shard]]\ncore = 0\n",
             &[],
             "c.toml:4: a second [[shard]] for core 0",
+        );
+        check_refused(
+            "group.min.session.timeout.ms = 7\ngroup.max.session.timeout.ms = 6\n",
+            &[],
+            "c.toml:1: group.min.session.timeout.ms is 7, more than the maximum, which is 6",
+        );
+        check_refused(
+            "log.cleaner.min.compaction.lag.ms = 2\nlog.cleaner.max.compaction.lag.ms = 1\n",
+            &[],
+            "c.toml:1: conflict with topic config setting: min.compaction.lag.ms (2) > max.compaction.lag.ms (1)",
         );
         check_refused("cores = 3\n", &[], "c.toml:1: cores is 3, but this process may use 2 only");
         check_refused(
@@ -449,7 +627,7 @@ mod tests {
         let twice = load_text(&once.to_toml(), &[], &[0, 1]).unwrap();
         assert_eq!(once.shards, twice.shards);
         let values = |settings: &Settings| -> Vec<_> {
-            settings.effective.iter().map(|e| (e.row.name, e.core, e.value.clone())).collect()
+            settings.effective.iter().map(|e| (e.row.name, e.of, e.value.clone())).collect()
         };
         assert_eq!(values(&once), values(&twice));
     }
@@ -472,7 +650,7 @@ mod tests {
             .collect();
         assert!(profiles.len() >= 2, "{profiles:?}");
         for profile in profiles {
-            load(Some(&profile), &[], &[0, 1]).unwrap_or_else(|error| panic!("{error}"));
+            load(Some(&profile), &[], &cpus(&[0, 1])).unwrap_or_else(|error| panic!("{error}"));
         }
     }
 }

@@ -2,14 +2,21 @@
 //!
 //! The room reads a file and knows what is sound; it does not know how a setting is used, nor which cores the
 //! machine has (that is passed in). Read it in this order: [`table`] (one row per setting), [`value`]
-//! (quantities with units, endpoints, cores), `file` (TOML to assignments), `load` (assignments over
-//! defaults, then what must fit together), `broker` (settings as Kafka's tools
-//! read them), [`topic`] (the topic-level keys), `error`.
+//! (quantities with units, endpoints, cores), [`topic`] (the topic-level keys; the broker's defaults of them follow),
+//! `kind` (types and bounds of Kafka's keys), `kafka` (Kafka's keys that nothing here behaves by), `file` (TOML to
+//! assignments), `load` (assignments over defaults, then what must fit together), `show` (the settings in
+//! force, and how two differ), `broker` (settings as Kafka's tools read them), `dynamic` (changes while the broker
+//! runs), `reference` (the table as a page), `error`.
 
 mod broker;
+mod dynamic;
 mod error;
 mod file;
+mod kafka;
+mod kind;
 mod load;
+mod reference;
+mod show;
 pub mod table;
 pub mod topic;
 mod value;
@@ -19,13 +26,25 @@ use std::path::PathBuf;
 use crate::model::{BrokerId, TopicSettings};
 
 pub use broker::BrokerSetting;
+pub use dynamic::{apply_dynamic, reload};
 pub use error::{ConfigError, Place};
-pub use file::Assignment;
-pub use load::{Effective, load};
+pub use file::{Assignment, ShardsOf};
+pub use load::load;
+pub use reference::reference;
+pub use show::{Difference, Effective};
 pub use value::{CoreChoice, Endpoint, Unit};
 
 /// Most shards that one broker runs.
 pub const SHARDS_MAX: usize = 256;
+
+/// A core that this process may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cpu {
+    /// Its id.
+    pub core: usize,
+    /// The memory it is near to; 0 on a machine with one.
+    pub numa_node: usize,
+}
 
 /// What the broker runs with. Names and meanings stand in [`table::TABLE`].
 #[derive(Debug, Clone)]
@@ -38,6 +57,8 @@ pub struct Settings {
     pub allow_tmpfs: bool,
     /// `cores`: ids of the cores that get a shard, each once; as many as [`Settings::shards`], in their order.
     pub cores: Vec<usize>,
+    /// NUMA node of each of `cores`.
+    pub(crate) numa_nodes: Vec<usize>,
     /// `metrics.log.interval.ms`
     pub metrics_log_interval_ms: u64,
     /// `listeners`
@@ -56,16 +77,33 @@ pub struct Settings {
     pub auto_create_topics_enable: bool,
     /// `num.partitions`
     pub num_partitions: i32,
+    /// `partitions.max`: of all topics together.
+    pub partitions_max: usize,
     /// `default.replication.factor`
     pub default_replication_factor: i16,
+    /// `log.retention.check.interval.ms`
+    pub retention_check_interval_ms: u64,
     /// `log.cleaner.dedupe.buffer.size`, of all shards together.
     pub cleaner_dedupe_buffer_bytes: usize,
     /// `log.cleaner.io.max.bytes.per.second`, of all shards together.
     pub cleaner_io_bytes_per_second: u64,
     /// `log.cleaner.backoff.ms`
     pub cleaner_backoff_ms: u64,
+    /// `group.initial.rebalance.delay.ms`
+    pub group_initial_rebalance_delay_ms: u64,
+    /// `group.max.size`
+    pub group_size_max: usize,
+    /// `group.min.session.timeout.ms`
+    pub group_session_min_ms: u64,
+    /// `group.max.session.timeout.ms`: at least the minimum.
+    pub group_session_max_ms: u64,
+    /// `offsets.retention.minutes`, in milliseconds.
+    pub offsets_retention_ms: i64,
+    /// `offsets.retention.check.interval.ms`
+    pub offsets_retention_check_ms: u64,
     /// Settings of a topic without overrides.
     pub topic_defaults: TopicSettings,
+    pub(crate) topic_texts: topic::TopicDefaults,
     /// One for each of `cores`, in the same order.
     pub shards: Vec<ShardSettings>,
     pub(crate) effective: Vec<Effective>,
@@ -98,6 +136,10 @@ pub struct ShardSettings {
     pub ring_entries: u32,
     /// `receive.buffers`: a power of two.
     pub receive_buffers: u16,
+    /// `foreground.shares`: 1 to 1000.
+    pub foreground_shares: usize,
+    /// `housekeeping.shares`: 1 to 1000.
+    pub housekeeping_shares: usize,
     /// `spin.us`: 0 sleeps at once.
     pub spin_us: u64,
 }

@@ -2,14 +2,21 @@
 //!
 //! Names are Kafka's where Kafka has the setting; the rest are ours. What starts with `shards.` holds for
 //! every shard and may be overridden for one core.
+//!
+//! **To add a setting: one row here, and the field it fills** in [`Settings`] or [`ShardSettings`] (with any
+//! value in `load.rs`, `empty_draft`). The row is read by the file's parser, `--set`, `--check`, `config
+//! reference` and DescribeConfigs. A default that topics may override is not declared here but once in
+//! [`topic::TABLE`], as the `broker_key` of its topic-level key: the row here is made from that.
 
-use std::{ops::RangeInclusive, path::PathBuf};
+use std::{ops::RangeInclusive, path::PathBuf, sync::LazyLock};
 
 use super::{
     Settings, ShardSettings,
+    kafka::{KAFKA, SECOND_NAMES, Stance},
+    kind::ConfigType,
+    topic::{self, TopicConfigError, TopicDefaults, TopicKey},
     value::{CoreChoice, Endpoint, Unit},
 };
-use crate::model::{CleanupPolicy, CompressionType, TimestampType};
 
 /// Settings while their values arrive, one row at a time.
 #[derive(Debug, Clone)]
@@ -18,10 +25,11 @@ pub(super) struct Draft {
     pub(super) shard: ShardSettings,
     pub(super) cores: CoreChoice,
     pub(super) advertised: Option<Endpoint>,
+    pub(super) topics: TopicDefaults,
 }
 
 /// One setting.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Row {
     /// Kafka's name, or a dotted one of ours.
     pub name: &'static str,
@@ -35,12 +43,38 @@ pub struct Row {
 }
 
 /// What values a setting takes, and where they go.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Kind {
-    Number { unit: Unit, range: RangeInclusive<i64>, set: fn(&mut Draft, i64) },
-    PowerOfTwo { range: RangeInclusive<i64>, set: fn(&mut Draft, i64) },
-    Flag { set: fn(&mut Draft, bool) },
-    Text { set: fn(&mut Draft, &str) -> Result<(), String> },
+    Number {
+        unit: Unit,
+        range: RangeInclusive<i64>,
+        set: fn(&mut Draft, i64),
+    },
+    PowerOfTwo {
+        range: RangeInclusive<i64>,
+        set: fn(&mut Draft, i64),
+    },
+    Flag {
+        set: fn(&mut Draft, bool),
+    },
+    Text {
+        set: fn(&mut Draft, &str) -> Result<(), String>,
+    },
+    /// The default of a topic-level key.
+    Topic(&'static TopicKey),
+    /// A key of Kafka's that nothing here behaves by; `is_null`: Kafka's default is no value.
+    Kafka {
+        of: ConfigType,
+        is_null: bool,
+        stance: Stance,
+    },
+    /// Another name of the row `of`, whose value is this one's times `factor`. Of several the one with the
+    /// lowest rank wins; the row itself stands between rank 0 and rank 1.
+    SecondName {
+        of: &'static str,
+        factor: Option<i64>,
+        rank: u8,
+    },
 }
 
 impl Row {
@@ -73,12 +107,66 @@ impl Row {
                 Ok(text.to_owned())
             }
             Kind::Text { set } => set(draft, text).map(|()| text.to_owned()),
+            Kind::Topic(key) => set_topic_default(key, draft, text),
+            Kind::Kafka { .. } => self.accepts(text).map(|()| text.to_owned()),
+            Kind::SecondName { factor, .. } => in_unit_of_first(factor.as_ref(), text),
+        }
+    }
+
+    /// Whether a key that nothing behaves by may have that value.
+    ///
+    /// # Errors
+    /// What it may have.
+    pub(super) fn accepts(&self, text: &str) -> Result<(), String> {
+        match &self.kind {
+            Kind::Kafka { stance: Stance::NotSupported, .. } if text != self.default => {
+                let default = if self.default.is_empty() { "no value" } else { self.default };
+                Err(format!("{default}: what other values ask for is not supported"))
+            }
+            Kind::Kafka { of, .. } if !text.is_empty() && !of.reads(text) => {
+                Err(format!("a value of type {}", of.name()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What it may be, in a few words.
+    pub(super) fn values(&self) -> String {
+        let between = |unit: &Unit, range: &RangeInclusive<i64>| {
+            format!("{} to {}", unit.format(*range.start()), unit.format(*range.end()))
+        };
+        match &self.kind {
+            Kind::Number { unit, range, .. } => between(unit, range),
+            Kind::PowerOfTwo { range, .. } => format!("{}, a power of two", between(&Unit::Count, range)),
+            Kind::Flag { .. } => "true, false".to_owned(),
+            Kind::Text { .. } => "text".to_owned(),
+            Kind::Topic(key) => format!("{}, {}", key.kind.name().to_lowercase(), key.bounds()),
+            Kind::Kafka { .. } | Kind::SecondName { .. } => self.config_type().name().to_lowercase(),
+        }
+    }
+
+    /// Whether a value changes what the broker does.
+    #[must_use]
+    pub fn acted_on(&self) -> bool {
+        match &self.kind {
+            Kind::Kafka { .. } => false,
+            Kind::Topic(key) => key.acted_on,
+            _ => true,
+        }
+    }
+
+    /// The row that this one is another name of, and which of several names wins: the lowest.
+    pub(super) fn first_name(&self) -> (&'static str, u8) {
+        match self.kind {
+            // Twice the rank, so that the first name itself fits between 0 and 1.
+            Kind::SecondName { of, rank, .. } => (of, 2 * rank),
+            _ => (self.name, 1),
         }
     }
 
     /// Whether the shown form of a value stands in a file without quotes.
     pub(super) fn is_bare(&self, shown: &str) -> bool {
-        !matches!(self.kind, Kind::Text { .. })
+        !matches!(self.kind, Kind::Text { .. } | Kind::Kafka { of: ConfigType::String, .. })
             && (shown.parse::<i64>().is_ok() || shown.parse::<bool>().is_ok())
     }
 }
@@ -92,10 +180,51 @@ const fn kind_of_number(unit: Unit) -> &'static str {
     }
 }
 
+/// What the names of settings of one shard begin with.
+pub(super) const SHARDS: &str = "shards.";
+
+/// The broker-level setting that gives a topic-level key its default.
+fn of_topic_key(key: &'static TopicKey) -> Option<Row> {
+    let name = key.broker_key?;
+    Some(Row { name, default: key.default, live: false, about: key.documentation, kind: Kind::Topic(key) })
+}
+
+/// The value of a second name as that of the first. Kafka: any number below zero means no limit.
+fn in_unit_of_first(factor: Option<&i64>, text: &str) -> Result<String, String> {
+    let Some(factor) = factor else { return Ok(text.to_owned()) };
+    match text.trim().parse::<i64>() {
+        Ok(number) if number < 0 => Ok("-1".to_owned()),
+        Ok(number) if number <= I32_MAX => Ok((number * factor).to_string()),
+        _ if text.is_empty() => Ok(String::new()),
+        _ => Err(format!("a number up to {I32_MAX}")),
+    }
+}
+
+/// Units are for the broker's own file: a topic's values have none.
+fn set_topic_default(key: &'static TopicKey, draft: &mut Draft, text: &str) -> Result<String, String> {
+    let unit = Unit::of_name(key.name);
+    let number = if key.kind.is_whole() { unit.parse(text) } else { None };
+    // A list of one, as a file's list is joined, ends with a comma.
+    let text = if key.kind == ConfigType::List { text.trim_end_matches(',') } else { text };
+    let plain = number.map_or_else(|| text.trim().to_owned(), |number| number.to_string());
+    draft.topics.set_key(key, &plain).map_err(|error| match error {
+        TopicConfigError::NotOfType { .. } if !key.kind.is_whole() => {
+            format!("a value of type {}", key.kind.name())
+        }
+        _ if key.kind.is_whole() => format!("{} {}", kind_of_number(unit), key.bounds()),
+        _ => key.bounds(),
+    })?;
+    Ok(number.map_or(plain, |number| unit.format(number)))
+}
+
 type Range = RangeInclusive<i64>;
 
 const fn row(name: &'static str, default: &'static str, kind: Kind, about: &'static str) -> Row {
     Row { name, default, live: false, about, kind }
+}
+
+const fn live(row: Row) -> Row {
+    Row { live: true, ..row }
 }
 
 const fn number(unit: Unit, range: Range, set: fn(&mut Draft, i64)) -> Kind {
@@ -115,13 +244,27 @@ const DAY_MS: i64 = 24 * 3_600_000;
 
 use Unit::{Bytes, Count, Microseconds, Milliseconds};
 
-/// The table. `corelane serve --check` prints it with the values in force.
+/// Every setting. `corelane serve --check` prints them with the values in force.
+pub static TABLE: LazyLock<Vec<Row>> = LazyLock::new(|| {
+    let (of_shards, of_the_broker): (Vec<_>, Vec<_>) =
+        OWN.iter().cloned().partition(|row| row.name.starts_with(SHARDS));
+    let of_topics = topic::TABLE.iter().filter_map(of_topic_key);
+    of_the_broker
+        .into_iter()
+        .chain(of_topics)
+        .chain(of_shards)
+        .chain(SECOND_NAMES.iter().cloned())
+        .chain(KAFKA.iter().cloned())
+        .collect()
+});
+
+/// What stands nowhere else. The defaults of topic-level keys follow from [`topic::TABLE`].
 #[rustfmt::skip]
-pub static TABLE: &[Row] = &[
+const OWN: &[Row] = &[
     // The node.
     row("node.id", "1", number(Count, 0..=I32_MAX, |d, n| d.settings.broker_id = n as i32),
         "Number of this broker in its cluster."),
-    row("log.dir", "./corelane-data", text(|d, t| non_empty(t).map(|t| d.settings.data_dir = PathBuf::from(t))),
+    row("log.dir", "./corelane-data", text(|d, t| directory(t).map(|t| d.settings.data_dir = PathBuf::from(t))),
         "Data directory; created if it is not there, used by one broker at a time."),
     row("allow.tmpfs", "false", Kind::Flag { set: |d, flag| d.settings.allow_tmpfs = flag },
         "Accept a data directory in memory, where nothing survives a reboot."),
@@ -135,46 +278,41 @@ pub static TABLE: &[Row] = &[
         "Where clients connect: HOST:PORT; port 0 takes a free one."),
     row("advertised.listeners", "", text(|d, t| advertised(t).map(|endpoint| d.advertised = endpoint)),
         "What clients are told to connect to; empty: the same as listeners."),
-    row("max.connections", "12288", number(Count, 1..=1_000_000, |d, n| d.settings.connections_max = n as usize),
-        "Connections open at once on the whole broker; one more is closed at once."),
-    row("connections.max.idle.ms", "10min", number(Milliseconds, 1_000..=365 * DAY_MS, |d, n| d.settings.connections_max_idle_ms = n as u64),
-        "A connection without a request for this long is closed."),
-    row("connection.in.flight.max", "64", number(Count, 1..=65_536, |d, n| d.settings.in_flight_max = n as usize),
-        "Requests of one connection in work at once; further ones stay in its socket."),
-    row("socket.request.max.bytes", "100MiB", number(Bytes, 64 * KIB..=I32_MAX, |d, n| d.settings.socket_request_max_bytes = n as usize),
-        "Largest request; a longer one closes its connection."),
+    live(row("max.connections", "12288", number(Count, 1..=1_000_000, |d, n| d.settings.connections_max = n as usize),
+        "Connections open at once on the whole broker; one more is closed at once.")),
+    live(row("connections.max.idle.ms", "10min", number(Milliseconds, 1_000..=365 * DAY_MS, |d, n| d.settings.connections_max_idle_ms = n as u64),
+        "A connection without a request for this long is closed.")),
+    live(row("connection.in.flight.max", "64", number(Count, 1..=65_536, |d, n| d.settings.in_flight_max = n as usize),
+        "Requests of one connection in work at once; further ones stay in its socket. A change holds for new connections.")),
+    live(row("socket.request.max.bytes", "100MiB", number(Bytes, 64 * KIB..=I32_MAX, |d, n| d.settings.socket_request_max_bytes = n as usize),
+        "Largest request; a longer one closes its connection. A change holds for new connections.")),
 
     // Topics, as they are created.
-    row("auto.create.topics.enable", "true", Kind::Flag { set: |d, flag| d.settings.auto_create_topics_enable = flag },
-        "Create a topic when a client asks for it."),
+    live(row("auto.create.topics.enable", "true", Kind::Flag { set: |d, flag| d.settings.auto_create_topics_enable = flag },
+        "Create a topic when a client asks for it.")),
     row("num.partitions", "1", number(Count, 1..=100_000, |d, n| d.settings.num_partitions = n as i32),
         "Partitions of a topic whose creator does not say."),
+    row("partitions.max", "100000", number(Count, 1..=1_000_000, |d, n| d.settings.partitions_max = n as usize),
+        "Partitions that the broker takes; each costs memory also when it is idle."),
     row("default.replication.factor", "1", number(Count, 1..=1, |d, n| d.settings.default_replication_factor = n as i16),
         "Replicas of a topic whose creator does not say."),
 
-    // Topics, unless they override it.
-    row("log.cleanup.policy", "delete", text(|d, t| cleanup_policy(t).map(|policy| d.settings.topic_defaults.cleanup_policy = policy)),
-        "What happens to old data: delete, compact, or both."),
-    row("compression.type", "producer", text(|d, t| compression_type(t).map(|codec| d.settings.topic_defaults.compression_type = codec)),
-        "Codec of stored batches: producer (as sent), uncompressed, gzip, snappy, lz4 or zstd."),
-    row("message.max.bytes", "1048588", number(Bytes, 0..=I32_MAX, |d, n| d.settings.topic_defaults.max_message_bytes = n as usize),
-        "Largest record batch, as it is stored."),
-    row("log.message.timestamp.type", "CreateTime", text(|d, t| timestamp_type(t).map(|kind| d.settings.topic_defaults.timestamp_type = kind)),
-        "Whose clock a record's timestamp is of: CreateTime or LogAppendTime."),
-    row("log.message.timestamp.before.max.ms", "9223372036854775807", number(Milliseconds, 0..=i64::MAX, |d, n| d.settings.topic_defaults.timestamp_before_max_ms = n),
-        "How far a record's timestamp may lie in the past."),
-    row("log.message.timestamp.after.max.ms", "1h", number(Milliseconds, 0..=i64::MAX, |d, n| d.settings.topic_defaults.timestamp_after_max_ms = n),
-        "How far a record's timestamp may lie in the future."),
-    row("log.segment.bytes", "1GiB", number(Bytes, MIB..=I32_MAX, |d, n| d.settings.topic_defaults.segment_bytes = n as u64),
-        "A segment is rolled before it grows past this."),
-    row("log.roll.ms", "7d", number(Milliseconds, 1..=i64::MAX, |d, n| d.settings.topic_defaults.segment_ms = n),
-        "A segment is rolled once its first record is older than this."),
-    row("log.retention.ms", "7d", number(Milliseconds, -1..=i64::MAX, |d, n| d.settings.topic_defaults.retention_ms = n),
-        "Records older than this may be deleted; -1: never."),
-    row("log.retention.bytes", "-1", number(Bytes, -1..=i64::MAX, |d, n| d.settings.topic_defaults.retention_bytes = n),
-        "Old records of a partition larger than this may be deleted; -1: never."),
-    row("write.caching", "false", Kind::Flag { set: |d, flag| d.settings.topic_defaults.write_caching = flag },
-        "Answer acks=all once written, before it is flushed: a power loss may then lose it."),
+    row("log.retention.check.interval.ms", "5min", number(Milliseconds, 1..=i64::MAX, |d, n| d.settings.retention_check_interval_ms = n as u64),
+        "How often partitions are looked through for segments that have expired."),
+
+    // Groups.
+    row("group.initial.rebalance.delay.ms", "3s", number(Milliseconds, 0..=I32_MAX, |d, n| d.settings.group_initial_rebalance_delay_ms = n as u64),
+        "How long a new classic group waits for more members before it assigns."),
+    row("group.max.size", "10000", number(Count, 1..=I32_MAX, |d, n| d.settings.group_size_max = n as usize),
+        "Most members of one classic group."),
+    row("group.min.session.timeout.ms", "6s", number(Milliseconds, 1..=I32_MAX, |d, n| d.settings.group_session_min_ms = n as u64),
+        "Shortest session timeout a classic member may ask for."),
+    row("group.max.session.timeout.ms", "30min", number(Milliseconds, 1..=I32_MAX, |d, n| d.settings.group_session_max_ms = n as u64),
+        "Longest session timeout a classic member may ask for."),
+    row("offsets.retention.minutes", "10080", number(Count, 1..=I32_MAX, |d, n| d.settings.offsets_retention_ms = n * 60_000),
+        "Minutes that offsets of an empty group are kept."),
+    row("offsets.retention.check.interval.ms", "10min", number(Milliseconds, 1..=I32_MAX, |d, n| d.settings.offsets_retention_check_ms = n as u64),
+        "How often expired offsets are looked for."),
 
     // Compaction.
     row("log.cleaner.dedupe.buffer.size", "32MiB", number(Bytes, MIB..=1 << 40, |d, n| d.settings.cleaner_dedupe_buffer_bytes = n as usize),
@@ -207,12 +345,20 @@ pub static TABLE: &[Row] = &[
         "Operations that one submission of the core's I/O ring holds."),
     row("shards.receive.buffers", "1024", Kind::PowerOfTwo { range: 16..=32_768, set: |d, n| d.shard.receive_buffers = n as u16 },
         "Buffers that arriving requests of one core share."),
+    row("shards.foreground.shares", "1000", number(Count, 1..=1_000, |d, n| d.shard.foreground_shares = n as usize),
+        "Weight of requests, appends and the journal where they compete with housekeeping for a core."),
+    row("shards.housekeeping.shares", "100", number(Count, 1..=1_000, |d, n| d.shard.housekeeping_shares = n as usize),
+        "Weight of settling, checkpoints, compaction and removal of files."),
     row("shards.spin.us", "50us", number(Microseconds, 0..=10_000, |d, n| d.shard.spin_us = n as u64),
         "How long an idle core looks for work before it sleeps; 0 where cores are shared."),
 ];
 
-fn non_empty(text: &str) -> Result<&str, String> {
-    if text.is_empty() { Err("a path".to_owned()) } else { Ok(text) }
+fn directory(text: &str) -> Result<&str, String> {
+    match text.strip_suffix(',').unwrap_or(text) {
+        "" => Err("a path".to_owned()),
+        several if several.contains(',') => Err("one directory: several are not supported".to_owned()),
+        one => Ok(one),
+    }
 }
 
 fn advertised(text: &str) -> Result<Option<Endpoint>, String> {
@@ -224,40 +370,4 @@ fn advertised(text: &str) -> Result<Option<Endpoint>, String> {
         return Err(format!("a host that clients can reach, which {} is not", endpoint.host));
     }
     Ok(Some(endpoint))
-}
-
-fn cleanup_policy(text: &str) -> Result<CleanupPolicy, String> {
-    let mut policy = CleanupPolicy { delete: false, compact: false };
-    for part in text.split(',').filter(|part| !part.is_empty()) {
-        match part.trim() {
-            "delete" => policy.delete = true,
-            "compact" => policy.compact = true,
-            _ => return Err("delete, compact, or compact,delete".to_owned()),
-        }
-    }
-    if policy.delete || policy.compact {
-        Ok(policy)
-    } else {
-        Err("delete, compact, or compact,delete".to_owned())
-    }
-}
-
-fn compression_type(text: &str) -> Result<CompressionType, String> {
-    Ok(match text {
-        "producer" => CompressionType::Producer,
-        "uncompressed" => CompressionType::Uncompressed,
-        "gzip" => CompressionType::Gzip,
-        "snappy" => CompressionType::Snappy,
-        "lz4" => CompressionType::Lz4,
-        "zstd" => CompressionType::Zstd,
-        _ => return Err("producer, uncompressed, gzip, snappy, lz4 or zstd".to_owned()),
-    })
-}
-
-fn timestamp_type(text: &str) -> Result<TimestampType, String> {
-    match text {
-        "CreateTime" => Ok(TimestampType::CreateTime),
-        "LogAppendTime" => Ok(TimestampType::LogAppendTime),
-        _ => Err("CreateTime or LogAppendTime".to_owned()),
-    }
 }

@@ -7,50 +7,20 @@
 //! A value is found in this order: set on the topic, set for the broker under the key's
 //! [`TopicKey::broker_key`] ([`TopicDefaults`]), the table's default.
 //!
+//! **To add a key: one row here**, in the order of names: name, type, default, bounds, the broker-level key
+//! that gives its default, whether the broker acts on it, one sentence, and the field of [`TopicSettings`]
+//! that it fills (add the field there, with the same default). The broker-level setting, its place in
+//! files, flags, DescribeConfigs and the reference page follow from the row.
+//!
 //! Source: Kafka 4.1, `LogConfig`, `TopicConfig`, `ServerTopicConfigSynonyms`, `QuotaConfig`. Names,
 //! types, defaults and bounds are Kafka's, but for two: `segment.bytes` may be as small as in Kafka
 //! 4.0, and `write.caching` is ours.
 
 use std::collections::BTreeMap;
 
+pub use super::kind::ConfigType;
+use super::kind::{Bounds, boolean, items};
 use crate::model::{CleanupPolicy, CompressionType, TimestampType, TopicSettings};
-
-/// Type of a value, as DescribeConfigs numbers it.
-///
-/// Source: Kafka, `DescribeConfigsResponse.ConfigType`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(i8)]
-pub enum ConfigType {
-    /// `true` or `false`.
-    Boolean = 1,
-    /// Any text.
-    String = 2,
-    /// 32 bits, signed.
-    Int = 3,
-    /// 64 bits, signed.
-    Long = 5,
-    /// A floating-point number.
-    Double = 6,
-    /// Texts separated by commas.
-    List = 7,
-}
-
-/// What a key's values must satisfy beyond their type.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Bounds {
-    Any,
-    AtLeast(i64),
-    Between(i64, i64),
-    /// gzip's levels, or -1 for the codec's own default.
-    BetweenOrMinusOne(i64, i64),
-    DoubleBetween(f64, f64),
-    OneOf(&'static [&'static str]),
-    EachOf(&'static [&'static str]),
-    /// `partition:broker` pairs, or `*`.
-    ThrottledReplicas,
-    /// The feature is absent; a value that asks for it must not be accepted in silence.
-    OnlyFalse,
-}
 
 /// One topic-level configuration key.
 #[derive(Debug)]
@@ -62,6 +32,7 @@ pub struct TopicKey {
     /// The value where nobody set one.
     pub default: &'static str,
     bounds: Bounds,
+    field: Field,
     /// The broker-level key whose value is this key's default, if there is one.
     pub broker_key: Option<&'static str>,
     /// Whether the broker behaves by it; otherwise it is stored and reported only.
@@ -77,9 +48,32 @@ const CLOCKS: &[&str] = &["CreateTime", "LogAppendTime"];
 /// Smallest `segment.bytes`. Source: Kafka 4.0, `LogConfig` (4.1 asks for 1 MiB).
 const SEGMENT_BYTES_MIN: i64 = 14;
 
+/// The field of [`TopicSettings`] that a key's value goes to. Casts in the table are exact: the bounds and
+/// the type of their row say so.
+#[derive(Debug)]
+enum Field {
+    /// Nothing below looks at this key.
+    None,
+    Number(fn(&mut TopicSettings, i64)),
+    Ratio(fn(&mut TopicSettings, f64)),
+    Flag(fn(&mut TopicSettings, bool)),
+    Text(fn(&mut TopicSettings, &str)),
+}
+
+macro_rules! field {
+    () => {
+        Field::None
+    };
+    ($field:ident($fill:expr)) => {
+        Field::$field($fill)
+    };
+}
+
 macro_rules! keys {
-    ($($name:literal, $kind:ident, $default:expr, $bounds:expr, $broker:expr, $acted:literal, $doc:literal;)*) => {
+    ($($name:literal, $kind:ident, $default:expr, $bounds:expr, $broker:expr, $acted:literal, $doc:literal
+        $(, $field:ident($fill:expr))?;)*) => {
         &[$(TopicKey {
+            field: field!($($field($fill))?),
             name: $name,
             kind: ConfigType::$kind,
             default: $default,
@@ -95,17 +89,17 @@ macro_rules! keys {
 #[rustfmt::skip]
 pub const TABLE: &[TopicKey] = keys! {
     "cleanup.policy", List, "delete", Bounds::EachOf(POLICIES), Some("log.cleanup.policy"), true,
-        "What happens to old segments: delete them, compact them by key, or both.";
-    "compression.gzip.level", Int, "-1", Bounds::BetweenOrMinusOne(1, 9), Some("compression.gzip.level"), false,
-        "Level of gzip when compression.type is gzip.";
-    "compression.lz4.level", Int, "9", Bounds::Between(1, 17), Some("compression.lz4.level"), false,
-        "Level of lz4 when compression.type is lz4.";
+        "What happens to old segments: delete them, compact them by key, or both.", Text(|t, text| t.cleanup_policy = policy(text));
+    "compression.gzip.level", Int, "-1", Bounds::BetweenOrMinusOne(1, 9), Some("compression.gzip.level"), true,
+        "Level of gzip when compression.type is gzip.", Number(|t, n| t.gzip_level = n as i32);
+    "compression.lz4.level", Int, "9", Bounds::Between(1, 17), Some("compression.lz4.level"), true,
+        "Level of lz4 when compression.type is lz4; 9 is the fast one.", Number(|t, n| t.lz4_level = n as i32);
     "compression.type", String, "producer", Bounds::OneOf(CODECS), Some("compression.type"), true,
-        "Codec of stored batches; producer keeps the one they were sent with.";
-    "compression.zstd.level", Int, "3", Bounds::Between(-131_072, 22), Some("compression.zstd.level"), false,
-        "Level of zstd when compression.type is zstd.";
+        "Codec of stored batches; producer keeps the one they were sent with.", Text(|t, text| t.compression_type = codec(text));
+    "compression.zstd.level", Int, "3", Bounds::Between(-131_072, 22), Some("compression.zstd.level"), true,
+        "Level of zstd when compression.type is zstd.", Number(|t, n| t.zstd_level = n as i32);
     "delete.retention.ms", Long, "86400000", Bounds::AtLeast(0), Some("log.cleaner.delete.retention.ms"), true,
-        "How long a compacted topic keeps tombstones, in milliseconds.";
+        "How long a compacted topic keeps tombstones, in milliseconds.", Number(|t, n| t.delete_retention_ms = n);
     "file.delete.delay.ms", Long, "60000", Bounds::AtLeast(0), Some("log.segment.delete.delay.ms"), false,
         "How long a file that is no longer needed stays on disk, in milliseconds.";
     "flush.messages", Long, LONG_MAX, Bounds::AtLeast(1), Some("log.flush.interval.messages"), false,
@@ -123,19 +117,19 @@ pub const TABLE: &[TopicKey] = keys! {
     "local.retention.ms", Long, "-2", Bounds::AtLeast(-2), Some("log.local.retention.ms"), false,
         "Milliseconds kept locally under tiered storage; -2 takes retention.ms.";
     "max.compaction.lag.ms", Long, LONG_MAX, Bounds::AtLeast(1), Some("log.cleaner.max.compaction.lag.ms"), true,
-        "Longest time a record may escape compaction, in milliseconds.";
+        "Longest time a record may escape compaction, in milliseconds.", Number(|t, n| t.max_compaction_lag_ms = n);
     "max.message.bytes", Int, "1048588", Bounds::AtLeast(0), Some("message.max.bytes"), true,
-        "Largest record batch in bytes, as compressed, header included.";
+        "Largest record batch in bytes, as compressed, header included.", Number(|t, n| t.max_message_bytes = n as usize);
     "message.timestamp.after.max.ms", Long, "3600000", Bounds::AtLeast(0), Some("log.message.timestamp.after.max.ms"), true,
-        "How far ahead of the broker's clock a record's CreateTime may be, in milliseconds.";
+        "How far ahead of the broker's clock a record's CreateTime may be, in milliseconds.", Number(|t, n| t.timestamp_after_max_ms = n);
     "message.timestamp.before.max.ms", Long, LONG_MAX, Bounds::AtLeast(0), Some("log.message.timestamp.before.max.ms"), true,
-        "How far behind the broker's clock a record's CreateTime may be, in milliseconds.";
+        "How far behind the broker's clock a record's CreateTime may be, in milliseconds.", Number(|t, n| t.timestamp_before_max_ms = n);
     "message.timestamp.type", String, "CreateTime", Bounds::OneOf(CLOCKS), Some("log.message.timestamp.type"), true,
-        "Whose clock a record's timestamp is of: the producer's or the broker's at append.";
+        "Whose clock a record's timestamp is of: the producer's or the broker's at append.", Text(|t, text| t.timestamp_type = clock(text));
     "min.cleanable.dirty.ratio", Double, "0.5", Bounds::DoubleBetween(0.0, 1.0), Some("log.cleaner.min.cleanable.ratio"), true,
-        "Share of a log that must be dirty before it is compacted.";
+        "Share of a log that must be dirty before it is compacted.", Ratio(|t, ratio| t.min_cleanable_dirty_ratio = ratio);
     "min.compaction.lag.ms", Long, "0", Bounds::AtLeast(0), Some("log.cleaner.min.compaction.lag.ms"), true,
-        "Shortest time a record stays uncompacted, in milliseconds.";
+        "Shortest time a record stays uncompacted, in milliseconds.", Number(|t, n| t.min_compaction_lag_ms = n);
     "min.insync.replicas", Int, "1", Bounds::AtLeast(1), Some("min.insync.replicas"), false,
         "In-sync replicas that acks=all needs.";
     "preallocate", Boolean, "false", Bounds::Any, Some("log.preallocate"), false,
@@ -147,21 +141,21 @@ pub const TABLE: &[TopicKey] = keys! {
     "remote.storage.enable", Boolean, "false", Bounds::OnlyFalse, None, false,
         "Turns tiered storage on, which this broker does not have.";
     "retention.bytes", Long, "-1", Bounds::Any, Some("log.retention.bytes"), true,
-        "Bytes that a partition keeps before old segments are deleted; -1 for no limit.";
+        "Bytes that a partition keeps before old segments are deleted; -1 for no limit.", Number(|t, n| t.retention_bytes = n);
     "retention.ms", Long, "604800000", Bounds::AtLeast(-1), Some("log.retention.ms"), true,
-        "Milliseconds that a partition keeps records before old segments are deleted; -1 for no limit.";
+        "Milliseconds that a partition keeps records before old segments are deleted; -1 for no limit.", Number(|t, n| t.retention_ms = n);
     "segment.bytes", Int, "1073741824", Bounds::AtLeast(SEGMENT_BYTES_MIN), Some("log.segment.bytes"), true,
-        "A segment is rolled before it grows past this many bytes.";
+        "A segment is rolled before it grows past this many bytes.", Number(|t, n| t.segment_bytes = n as u64);
     "segment.index.bytes", Int, "10485760", Bounds::AtLeast(4), Some("log.index.size.max.bytes"), false,
         "Largest size of a segment's offset index.";
     "segment.jitter.ms", Long, "0", Bounds::AtLeast(0), Some("log.roll.jitter.ms"), false,
         "Random milliseconds by which segments roll early.";
     "segment.ms", Long, "604800000", Bounds::AtLeast(1), Some("log.roll.ms"), true,
-        "A segment is rolled once its first record is older than this many milliseconds.";
+        "A segment is rolled once its first record is older than this many milliseconds.", Number(|t, n| t.segment_ms = n);
     "unclean.leader.election.enable", Boolean, "false", Bounds::Any, Some("unclean.leader.election.enable"), false,
         "Whether a replica that is not in sync may become leader.";
     "write.caching", Boolean, "false", Bounds::Any, Some("write.caching"), true,
-        "Whether acks=all is answered once written, before it is flushed: bounded loss at power failure. Not a Kafka key.";
+        "Whether acks=all is answered once written, before it is flushed: bounded loss at power failure. Not a Kafka key.", Flag(|t, flag| t.write_caching = flag);
 };
 
 /// Why a configuration was refused; the text is what the client is shown.
@@ -224,9 +218,17 @@ impl TopicDefaults {
         let Some(row) = TABLE.iter().find(|row| row.broker_key == Some(broker_key)) else {
             return Ok(false);
         };
-        row.validate(value)?;
-        self.0.insert(row.name, value.trim().to_owned());
-        Ok(true)
+        self.set_key(row, value).map(|()| true)
+    }
+
+    /// Takes the broker's value for a topic key.
+    ///
+    /// # Errors
+    /// [`TopicConfigError`] if the value is none of the key's.
+    pub(super) fn set_key(&mut self, key: &'static TopicKey, value: &str) -> Result<(), TopicConfigError> {
+        key.validate(value)?;
+        self.0.insert(key.name, value.trim().to_owned());
+        Ok(())
     }
 
     /// The broker's value for a topic key, if its configuration has one.
@@ -243,15 +245,8 @@ impl TopicKey {
     /// [`TopicConfigError::NotOfType`] or [`TopicConfigError::OutOfBounds`].
     pub fn validate(&self, value: &str) -> Result<(), TopicConfigError> {
         let text = value.trim();
-        let readable = match self.kind {
-            ConfigType::Boolean => boolean(text).is_some(),
-            ConfigType::Int => text.parse::<i32>().is_ok(),
-            ConfigType::Long => text.parse::<i64>().is_ok(),
-            ConfigType::Double => text.parse::<f64>().is_ok(),
-            ConfigType::String | ConfigType::List => true,
-        };
-        if !readable {
-            let (value, kind) = (value.to_owned(), self.kind_name());
+        if !self.kind.reads(text) {
+            let (value, kind) = (value.to_owned(), self.kind.name());
             return Err(TopicConfigError::NotOfType { name: self.name, value, kind });
         }
         if self.bounds.hold(text) {
@@ -261,66 +256,22 @@ impl TopicKey {
         Err(TopicConfigError::OutOfBounds { name: self.name, value, bounds })
     }
 
-    const fn kind_name(&self) -> &'static str {
-        match self.kind {
-            ConfigType::Boolean => "BOOLEAN",
-            ConfigType::String => "STRING",
-            ConfigType::Int => "INT",
-            ConfigType::Long => "LONG",
-            ConfigType::Double => "DOUBLE",
-            ConfigType::List => "LIST",
-        }
-    }
-}
-
-impl Bounds {
-    fn hold(self, text: &str) -> bool {
-        let number = || text.parse::<i64>().unwrap_or(i64::MIN);
-        match self {
-            Self::Any => true,
-            Self::AtLeast(min) => number() >= min,
-            Self::Between(min, max) => (min..=max).contains(&number()),
-            Self::BetweenOrMinusOne(min, max) => number() == -1 || (min..=max).contains(&number()),
-            Self::DoubleBetween(min, max) => text.parse().is_ok_and(|n: f64| n >= min && n <= max),
-            Self::OneOf(texts) => texts.contains(&text),
-            Self::EachOf(texts) => items(text).all(|item| texts.contains(&item)),
-            Self::ThrottledReplicas => text == "*" || items(text).all(is_replica),
-            Self::OnlyFalse => boolean(text) == Some(false),
-        }
+    /// What its values may be beyond their type.
+    pub(super) fn bounds(&self) -> String {
+        self.bounds.describe()
     }
 
-    fn describe(self) -> String {
-        match self {
-            Self::Any => "any".to_owned(),
-            Self::AtLeast(min) => format!("at least {min}"),
-            Self::Between(min, max) => format!("between {min} and {max}"),
-            Self::BetweenOrMinusOne(min, max) => format!("between {min} and {max}, or -1"),
-            Self::DoubleBetween(min, max) => format!("between {min} and {max}"),
-            Self::OneOf(texts) => format!("one of {}", texts.join(", ")),
-            Self::EachOf(texts) => format!("a list of {}", texts.join(", ")),
-            Self::ThrottledReplicas => {
-                "the literal '*' or a list of replicas in the form [partitionId]:[brokerId]".to_owned()
-            }
-            Self::OnlyFalse => "false: tiered storage is not available in this broker".to_owned(),
+    /// Puts a value that has passed [`TopicKey::validate`] where it belongs.
+    fn fill(&self, settings: &mut TopicSettings, text: &str) {
+        let checked = |ok: bool| assert!(ok, "{} was checked to be {}", self.name, self.kind.name());
+        match self.field {
+            Field::None => {}
+            Field::Text(fill) => fill(settings, text),
+            Field::Number(fill) => checked(text.parse().map(|number| fill(settings, number)).is_ok()),
+            Field::Ratio(fill) => checked(text.parse().map(|ratio| fill(settings, ratio)).is_ok()),
+            Field::Flag(fill) => checked(boolean(text).map(|flag| fill(settings, flag)).is_some()),
         }
     }
-}
-
-/// The items of a list value; an empty text has none.
-fn items(text: &str) -> impl Iterator<Item = &str> {
-    text.split(',').map(str::trim).filter(move |_| !text.is_empty())
-}
-
-fn is_replica(text: &str) -> bool {
-    let number = |part: &str| part.parse::<u32>().is_ok();
-    text.split_once(':').is_some_and(|(partition, broker)| number(partition) && number(broker))
-}
-
-fn boolean(text: &str) -> Option<bool> {
-    [("true", true), ("false", false)]
-        .into_iter()
-        .find(|(word, _)| text.eq_ignore_ascii_case(word))
-        .map(|(_, value)| value)
 }
 
 /// Checks a topic's own settings: every key known, every value sound, none at odds with another.
@@ -350,28 +301,15 @@ struct Values<'a> {
 }
 
 impl Values<'_> {
-    fn text(&self, name: &str) -> &str {
-        let row = key(name).unwrap_or_else(|| panic!("{name} is not in the table"));
-        let own = self.overrides.get(name).map(String::as_str);
+    fn text(&self, row: &TopicKey) -> &str {
+        let own = self.overrides.get(row.name).map(String::as_str);
         let sound = own.filter(|value| row.validate(value).is_ok());
-        sound.or_else(|| self.defaults.get(name)).unwrap_or(row.default).trim()
+        sound.or_else(|| self.defaults.get(row.name)).unwrap_or(row.default).trim()
     }
 
     fn number(&self, name: &str) -> i64 {
-        self.text(name).parse().unwrap_or_else(|_| panic!("{name} was checked to be a number"))
-    }
-
-    fn level(&self, name: &str) -> i32 {
-        i32::try_from(self.number(name)).unwrap_or_else(|_| panic!("{name} was checked to be an int"))
-    }
-
-    fn ratio(&self, name: &str) -> f64 {
-        self.text(name).parse().unwrap_or_else(|_| panic!("{name} was checked to be a number"))
-    }
-
-    /// For keys whose bounds exclude negative numbers.
-    fn count(&self, name: &str) -> u64 {
-        u64::try_from(self.number(name)).unwrap_or_else(|_| panic!("{name} was checked to be >= 0"))
+        let row = key(name).unwrap_or_else(|| panic!("{name} is not in the table"));
+        self.text(row).parse().unwrap_or_else(|_| panic!("{name} was checked to be a number"))
     }
 }
 
@@ -382,36 +320,33 @@ impl Values<'_> {
 #[must_use]
 pub fn settings(overrides: &BTreeMap<String, String>, defaults: &TopicDefaults) -> TopicSettings {
     let values = Values { overrides, defaults };
-    let policy = |word: &str| items(values.text("cleanup.policy")).any(|item| item == word);
-    TopicSettings {
-        cleanup_policy: CleanupPolicy { delete: policy("delete"), compact: policy("compact") },
-        compression_type: match values.text("compression.type") {
-            "uncompressed" => CompressionType::Uncompressed,
-            "gzip" => CompressionType::Gzip,
-            "snappy" => CompressionType::Snappy,
-            "lz4" => CompressionType::Lz4,
-            "zstd" => CompressionType::Zstd,
-            _ => CompressionType::Producer,
-        },
-        gzip_level: values.level("compression.gzip.level"),
-        lz4_level: values.level("compression.lz4.level"),
-        zstd_level: values.level("compression.zstd.level"),
-        max_message_bytes: usize::try_from(values.count("max.message.bytes")).unwrap_or(usize::MAX),
-        timestamp_type: match values.text("message.timestamp.type") {
-            "LogAppendTime" => TimestampType::LogAppendTime,
-            _ => TimestampType::CreateTime,
-        },
-        timestamp_before_max_ms: values.number("message.timestamp.before.max.ms"),
-        timestamp_after_max_ms: values.number("message.timestamp.after.max.ms"),
-        segment_bytes: values.count("segment.bytes"),
-        segment_ms: values.number("segment.ms"),
-        retention_ms: values.number("retention.ms"),
-        retention_bytes: values.number("retention.bytes"),
-        delete_retention_ms: values.number("delete.retention.ms"),
-        min_compaction_lag_ms: values.number("min.compaction.lag.ms"),
-        max_compaction_lag_ms: values.number("max.compaction.lag.ms"),
-        min_cleanable_dirty_ratio: values.ratio("min.cleanable.dirty.ratio"),
-        write_caching: boolean(values.text("write.caching")).unwrap_or(false),
+    let mut settings = TopicSettings::default();
+    for row in TABLE {
+        row.fill(&mut settings, values.text(row));
+    }
+    settings
+}
+
+fn policy(text: &str) -> CleanupPolicy {
+    let names = |word: &str| items(text).any(|item| item == word);
+    CleanupPolicy { delete: names("delete"), compact: names("compact") }
+}
+
+fn codec(text: &str) -> CompressionType {
+    match text {
+        "uncompressed" => CompressionType::Uncompressed,
+        "gzip" => CompressionType::Gzip,
+        "snappy" => CompressionType::Snappy,
+        "lz4" => CompressionType::Lz4,
+        "zstd" => CompressionType::Zstd,
+        _ => CompressionType::Producer,
+    }
+}
+
+fn clock(text: &str) -> TimestampType {
+    match text {
+        "LogAppendTime" => TimestampType::LogAppendTime,
+        _ => TimestampType::CreateTime,
     }
 }
 

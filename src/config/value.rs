@@ -30,6 +30,16 @@ impl Unit {
         }
     }
 
+    /// The unit that a setting's name ends with.
+    pub(super) fn of_name(name: &str) -> Self {
+        match name.rsplit('.').next() {
+            Some("bytes") => Self::Bytes,
+            Some("ms") => Self::Milliseconds,
+            Some("us") => Self::Microseconds,
+            _ => Self::Count,
+        }
+    }
+
     /// Reads `64MiB`, `50 ms` or a plain number in the base unit. `None` if it is none of these.
     #[must_use]
     pub fn parse(self, text: &str) -> Option<i64> {

@@ -52,8 +52,9 @@ pub enum ApplyError {
 /// All that control decides about.
 #[derive(Debug, Clone)]
 pub struct Cluster {
-    node: NodeSettings,
-    view: ClusterView,
+    node: Arc<NodeSettings>,
+    /// Shared with the shards: copied when it changes, and only then.
+    view: Arc<ClusterView>,
     shards: u16,
     partitions: usize,
     next_producer_id: i64,
@@ -66,7 +67,7 @@ impl Cluster {
         let mut view = ClusterView::default();
         view.controller = node.broker.id;
         view.brokers.push(node.broker.clone());
-        Self { node, view, shards: 0, partitions: 0, next_producer_id: 0 }
+        Self { node: Arc::new(node), view: Arc::new(view), shards: 0, partitions: 0, next_producer_id: 0 }
     }
 
     /// Does what the command says.
@@ -75,7 +76,9 @@ impl Cluster {
     /// [`ApplyError`]; the state is then as it was.
     pub fn apply(&mut self, command: &Command) -> Result<(), ApplyError> {
         match command {
-            Command::ClusterCreated { cluster_id } => self.view.cluster_id.clone_from(cluster_id),
+            Command::ClusterCreated { cluster_id } => {
+                self.view_mut().cluster_id.clone_from(cluster_id);
+            }
             Command::ShardsCounted { shards } => self.shards = *shards,
             Command::TopicCreated { name, id, internal, partitions, overrides } => {
                 let taken =
@@ -85,21 +88,22 @@ impl Cluster {
                 }
                 self.partitions += partitions.len();
                 let settings = topic::settings(overrides, &self.node.topic_defaults);
-                self.view.insert_topic(TopicView {
+                let topic = TopicView {
                     name: name.0.clone(),
                     id: id.0,
                     internal: *internal,
                     partitions: self.partition_views(0, partitions),
                     overrides: overrides.clone(),
                     settings: Arc::new(settings),
-                });
+                };
+                self.view_mut().insert_topic(topic);
             }
             Command::PartitionsAdded { topic, partitions } => {
                 let mut topic = self.topic(*topic)?;
                 let views = self.partition_views(topic.partitions.len(), partitions);
                 topic.partitions.extend(views);
                 self.partitions += partitions.len();
-                self.view.insert_topic(topic);
+                self.view_mut().insert_topic(topic);
             }
             Command::PartitionPlaced { topic, partition, shard } => {
                 let mut topic = self.topic(*topic)?;
@@ -108,22 +112,27 @@ impl Cluster {
                     return Err(ApplyError::UnknownPartition(topic.id, *partition));
                 };
                 view.shard = ShardId(*shard);
-                self.view.insert_topic(topic);
+                self.view_mut().insert_topic(topic);
             }
             Command::TopicDeleted { topic } => {
                 let topic = self.topic(*topic)?;
                 self.partitions -= topic.partitions.len();
-                self.view.remove_topic(topic.name.as_str());
+                self.view_mut().remove_topic(topic.name.as_str());
             }
             Command::ProducerIdsReserved { next } => {
                 if *next < self.next_producer_id {
                     return Err(ApplyError::ProducerIdsRepeat(*next));
                 }
                 self.next_producer_id = *next;
+                return Ok(()); // nothing that a view shows
             }
         }
-        self.view.epoch += 1;
+        self.view_mut().epoch += 1;
         Ok(())
+    }
+
+    fn view_mut(&mut self) -> &mut ClusterView {
+        Arc::make_mut(&mut self.view)
     }
 
     fn topic(&self, id: Id) -> Result<TopicView, ApplyError> {
@@ -194,7 +203,7 @@ impl Cluster {
 
     /// The cluster as clients and shards see it.
     #[must_use]
-    pub fn view(&self) -> &ClusterView {
+    pub fn view(&self) -> &Arc<ClusterView> {
         &self.view
     }
 

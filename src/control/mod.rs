@@ -179,7 +179,7 @@ impl Control {
     /// The cluster as of now: for the shards before they run.
     #[must_use]
     pub fn view(&self) -> Arc<ClusterView> {
-        Arc::new(self.cluster.view().clone())
+        Arc::clone(self.cluster.view())
     }
 
     /// Serves requests in their order until nobody can send any more.
@@ -267,7 +267,7 @@ fn random_id() -> Result<TopicId, ControlError> {
 type TopicResult = Result<Arc<TopicView>, TopicError>;
 
 /// One request on a copy of the state: later items see earlier ones, and nothing is true before
-/// all of it is durable.
+/// all of it is durable. The view, which is most of the state, is copied with the first change.
 struct Change {
     cluster: Cluster,
     commands: Vec<Command>,

@@ -215,9 +215,7 @@ impl Cluster {
         if !name.as_str().contains(['.', '_']) {
             return None;
         }
-        let key = name.collision_key();
-        let collides = |other: &&TopicName| other.collision_key() == key;
-        self.view().topics().map(|topic| &topic.name).find(collides).cloned()
+        self.view().topics().map(|topic| &topic.name).find(|other| other.collides_with(name)).cloned()
     }
 
     fn overrides(

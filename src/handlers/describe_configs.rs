@@ -164,32 +164,35 @@ fn topic_entry(entry: TopicEntry<'_>, shown: Shown) -> DescribeConfigsResourceRe
     result.config_type = entry.key.kind as i8;
     result.documentation = shown.documentation.then(|| text(entry.key.documentation));
     if shown.synonyms {
-        result.synonyms = entry.synonyms.into_iter().map(synonym).collect();
+        let synonyms = entry.synonyms.into_iter();
+        result.synonyms =
+            synonyms.map(|(name, value, source)| synonym((name, Some(value), source))).collect();
     }
     result
 }
 
 fn broker_entry(setting: &BrokerSetting, shown: Shown) -> DescribeConfigsResourceResult {
-    let given = (setting.name, setting.value.as_str(), ConfigSource::StaticBroker);
-    let default = (setting.name, setting.default.as_str(), ConfigSource::Default);
-    let synonyms = if setting.given { vec![given, default] } else { vec![default] };
+    let default = (setting.name, setting.default.as_deref(), ConfigSource::Default);
+    let given = setting.given_as.map(|name| (name, setting.value.as_deref(), ConfigSource::StaticBroker));
+    let synonyms: Vec<_> = given.into_iter().chain([default]).collect();
     let mut result = DescribeConfigsResourceResult::default();
     result.name = text(setting.name);
-    result.value = Some(text(&setting.value));
+    result.value = setting.value.as_deref().map(text);
     result.read_only = setting.read_only;
+    result.is_sensitive = setting.sensitive;
     result.config_source = synonyms[0].2 as i8;
     result.config_type = setting.kind as i8;
-    result.documentation = shown.documentation.then(|| text(setting.documentation));
+    result.documentation = shown.documentation.then(|| text(&setting.documentation));
     if shown.synonyms {
         result.synonyms = synonyms.into_iter().map(synonym).collect();
     }
     result
 }
 
-fn synonym((name, value, source): (&str, &str, ConfigSource)) -> DescribeConfigsSynonym {
+fn synonym((name, value, source): (&str, Option<&str>, ConfigSource)) -> DescribeConfigsSynonym {
     let mut synonym = DescribeConfigsSynonym::default();
     synonym.name = text(name);
-    synonym.value = Some(text(value));
+    synonym.value = value.map(text);
     synonym.source = source as i8;
     synonym
 }

@@ -1,12 +1,13 @@
 //! From a frame to what will become its response: one plain match from API key to handler.
 
-use std::{future::Future, net::SocketAddr, pin::Pin, rc::Rc, sync::Arc};
+use std::{cell::RefCell, future::Future, net::SocketAddr, pin::Pin, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 
 use super::{
     Client, Context, ControlClient, GroupClient, HandlerSettings, ProducerIds, api_versions,
-    create_partitions, create_topics, delete_topics, describe_cluster, describe_configs, fetch,
+    create_partitions, create_topics, delete_records, delete_topics, describe_cluster, describe_configs,
+    fetch,
     groups::{
         delete_groups, describe_groups, find_coordinator, heartbeat, join_group, leave_group, list_groups,
         offset_commit, offset_delete, offset_fetch, sync_group,
@@ -14,6 +15,7 @@ use super::{
     init_producer_id, list_offsets, metadata, offset_for_leader_epoch, produce,
 };
 use crate::{
+    config::Settings,
     control::{ControlFailure, ControlReply, ControlRequest},
     coordinator::{
         messages::{CoordinatorError, GroupRequest, GroupResult, Listed},
@@ -67,9 +69,21 @@ pub struct Head {
 /// The handlers of one core: its shard, and what they keep between requests.
 pub struct Handlers {
     shard: Rc<Shard>,
-    settings: HandlerSettings,
+    settings: RefCell<Shown>,
     producer_ids: ProducerIds,
     groups: Rc<Coordinator>,
+}
+
+/// Settings with what handlers make of them.
+struct Shown {
+    of: Arc<Settings>,
+    made: Rc<HandlerSettings>,
+}
+
+impl Shown {
+    fn of(settings: Arc<Settings>) -> Self {
+        Self { made: Rc::new(HandlerSettings::new(&settings)), of: settings }
+    }
 }
 
 impl ControlClient for Shard {
@@ -99,7 +113,7 @@ impl Handlers {
     /// Handlers that ask `shard` for work, and `groups` for groups.
     #[must_use]
     pub fn new(shard: Rc<Shard>, groups: Rc<Coordinator>) -> Rc<Self> {
-        let settings = HandlerSettings::new(shard.settings());
+        let settings = RefCell::new(Shown::of(shard.settings()));
         Rc::new(Self { shard, settings, producer_ids: ProducerIds::default(), groups })
     }
 
@@ -147,11 +161,22 @@ impl Handlers {
         }
     }
 
+    /// What handlers make of the settings as they are now.
+    fn settings(&self) -> Rc<HandlerSettings> {
+        let now = self.shard.settings();
+        let mut shown = self.settings.borrow_mut();
+        if !Arc::ptr_eq(&shown.of, &now) {
+            *shown = Shown::of(now);
+        }
+        shown.made.clone()
+    }
+
     async fn answer(&self, head: Head, body: Bytes, client: Client) -> Result<Vec<Bytes>, Close> {
         let (shard, version) = (&self.shard, head.version);
+        let settings = self.settings();
         let context = Context {
             view: shard.view(),
-            settings: &self.settings,
+            settings: &settings,
             control: &**shard,
             producer_ids: &self.producer_ids,
             groups: &self.groups,
@@ -164,6 +189,7 @@ impl Handlers {
         }
         match head.api.key {
             ApiKey::LIST_OFFSETS => frame_of(head, &list_offsets::handle(shard, head, body).await?),
+            ApiKey::DELETE_RECORDS => frame_of(head, &delete_records::handle(shard, head, body).await?),
             ApiKey::OFFSET_FOR_LEADER_EPOCH => {
                 frame_of(head, &offset_for_leader_epoch::handle(shard, head, body).await?)
             }

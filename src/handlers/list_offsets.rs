@@ -1,6 +1,6 @@
 //! ListOffsets: earliest, latest, by time, largest time.
 
-use std::rc::Rc;
+use std::{collections::HashSet, rc::Rc};
 
 use bytes::Bytes;
 
@@ -33,6 +33,9 @@ const EARLIEST_LOCAL: i64 = -4;
 const FIRST_WITH_LEADER_EPOCH: i16 = 4;
 /// Last offset in tiered storage: there is none (KIP-1005).
 const LATEST_TIERED: i64 = -5;
+/// The special times, each with the first version that knows it. Source: Kafka 4.1, `ReplicaManager`.
+const FIRST_WITH: [(i64, i16); 5] =
+    [(EARLIEST, 0), (LATEST, 0), (MAX_TIMESTAMP, 7), (EARLIEST_LOCAL, 8), (LATEST_TIERED, 9)];
 
 /// Answers where the wanted offsets are.
 pub async fn handle(shard: &Rc<Shard>, head: Head, body: Bytes) -> Result<ListOffsetsResponse, Close> {
@@ -43,13 +46,19 @@ pub async fn handle(shard: &Rc<Shard>, head: Head, body: Bytes) -> Result<ListOf
     for topic in &request.topics {
         let mut answers = ListOffsetsTopicResponse::default();
         answers.name = topic.name.clone();
+        let repeated = repeated(&topic.partitions);
         for asked in &topic.partitions {
             let mut answer = ListOffsetsPartitionResponse::default();
             answer.partition_index = asked.partition_index;
             answer.timestamp = -1;
             answer.offset = -1;
             answer.leader_epoch = -1;
-            match question(shard, view.topic(topic.name.as_str()), asked) {
+            let asks = if repeated.contains(&asked.partition_index) {
+                Err(ErrorCode::InvalidRequest)
+            } else {
+                question(shard, view.topic(topic.name.as_str()), asked, head.version)
+            };
+            match asks {
                 Ok(Some((owner, question))) => {
                     let place = (response.topics.len(), answers.partitions.len());
                     questions.push((owner, question, place));
@@ -72,21 +81,31 @@ pub async fn handle(shard: &Rc<Shard>, head: Head, body: Bytes) -> Result<ListOf
     Ok(response)
 }
 
+/// The partitions that are asked for more than once.
+fn repeated(asked: &[ListOffsetsPartition]) -> HashSet<i32> {
+    let mut seen = HashSet::new();
+    asked.iter().map(|one| one.partition_index).filter(|&index| !seen.insert(index)).collect()
+}
+
 type Question = Option<(ShardId, OffsetQuestion)>;
 
 fn question(
     shard: &Shard,
     topic: Option<&std::sync::Arc<crate::model::TopicView>>,
     asked: &ListOffsetsPartition,
+    version: i16,
 ) -> Result<Question, ErrorCode> {
     let (topic, placed) = leader_here(shard, topic, PartitionIndex::new(asked.partition_index))?;
+    let is_known = |&(special, first): &(i64, i16)| special == asked.timestamp && version >= first;
+    if asked.timestamp < 0 && !FIRST_WITH.iter().any(is_known) {
+        return Err(ErrorCode::UnsupportedVersion);
+    }
     let wanted = match asked.timestamp {
         LATEST => WantedOffset::Latest,
         EARLIEST | EARLIEST_LOCAL => WantedOffset::Earliest,
         MAX_TIMESTAMP => WantedOffset::MaxTimestamp,
         LATEST_TIERED => return Ok(None),
-        timestamp if timestamp >= 0 => WantedOffset::AtOrAfter(timestamp),
-        _ => return Err(ErrorCode::UnsupportedVersion),
+        timestamp => WantedOffset::AtOrAfter(timestamp),
     };
     let leader_epoch =
         (asked.current_leader_epoch >= 0).then(|| LeaderEpoch::new(asked.current_leader_epoch));

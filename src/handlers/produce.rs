@@ -8,7 +8,7 @@ use crate::{
     metrics::Counter,
     model::{ErrorCode, PartitionIndex, ShardId, TopicPartition, TopicSettings, TopicView},
     partition::{Acks, AppendError},
-    record::{self, CompressionError, RecordBatch, Refusal, Rules, Sound},
+    record::{self, CompressionError, RecordBatch, RecordsError, Refusal, Rules, Sound},
     shard::{
         Shard,
         work::{ProducePart, ProduceWork},
@@ -178,6 +178,11 @@ fn check(
     }
     let batch = rewritten(records, settings, &sound)
         .map_err(|error| refused(index, ErrorCode::CorruptMessage, Some(error.to_string())))?;
+    // In the topic's codec it may be larger than it was.
+    if batch.len() > rules.max_message_bytes {
+        let refusal = Refusal::TooLarge { bytes: batch.len(), max: rules.max_message_bytes };
+        return Err(refuse(index, &refusal));
+    }
     let partition = TopicPartition { topic: topic.id, partition: placed.index };
     Ok((placed.shard, ProducePart { partition, batch, sound }, answer))
 }
@@ -191,7 +196,7 @@ fn rewritten(records: Bytes, settings: &TopicSettings, sound: &Sound) -> Result<
     }
     let whole = RecordBatch::first(&records).ok().flatten().expect("a validated batch is whole");
     let mut batch = match codec {
-        Some(codec) => record::recompress(&whole, sound.codec, codec)?,
+        Some(codec) => record::recompress(&whole, sound.codec, codec, record::stored_level(settings))?,
         None => records.to_vec(),
     };
     let set = if sound.log_append_time {
@@ -214,7 +219,9 @@ fn refuse(index: i32, refusal: &Refusal) -> ProducePartitionResponse {
 
 fn refusal_code(refusal: &Refusal) -> ErrorCode {
     match refusal {
-        Refusal::Malformed(_) | Refusal::Crc { .. } => ErrorCode::CorruptMessage,
+        Refusal::Malformed(_) | Refusal::Crc { .. } | Refusal::Records(RecordsError::Compression(_)) => {
+            ErrorCode::CorruptMessage
+        }
         Refusal::OldFormat { .. } => ErrorCode::UnsupportedForMessageFormat,
         Refusal::TooLarge { .. } => ErrorCode::MessageTooLarge,
         Refusal::UnknownCodec { .. } | Refusal::ZstdNotAllowed => ErrorCode::UnsupportedCompressionType,
@@ -225,7 +232,9 @@ fn refusal_code(refusal: &Refusal) -> ErrorCode {
         | Refusal::Control
         | Refusal::Count { .. }
         | Refusal::Producer { .. }
-        | Refusal::Records(_)
+        | Refusal::Records(
+            RecordsError::Batch(_) | RecordsError::Malformed { .. } | RecordsError::TrailingBytes(_),
+        )
         | Refusal::Keys(_) => ErrorCode::InvalidRecord,
     }
 }

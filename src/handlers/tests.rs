@@ -4,7 +4,7 @@ use std::{cell::RefCell, future::ready};
 
 use super::*;
 use crate::{
-    config::{Assignment, Place, load},
+    config::{Assignment, Cpu, Place, load},
     control::{Control, NodeSettings},
     model::{Broker, ShardId},
     wire::{
@@ -64,7 +64,7 @@ impl Node {
             place: Place::Flag("--set"),
         };
         let flags: Vec<_> = flags.iter().map(assignment).collect();
-        let settings = load(None, &flags, &[0]).expect("sound settings");
+        let settings = load(None, &flags, &[Cpu { core: 0, numa_node: 0 }]).expect("sound settings");
         let settings = HandlerSettings::new(&settings);
         let node = NodeSettings {
             broker: Broker { id: 1, host: "127.0.0.1".to_owned(), port: 9092 },

@@ -2,7 +2,10 @@
 
 use std::{cell::OnceCell, future::Future, io, rc::Rc, sync::Arc, time::Duration};
 
-use glommio::{ExecutorJoinHandle, Latency, LocalExecutorBuilder, Placement, Shares, TaskQueueHandle};
+use glommio::{
+    CpuSet, ExecutorJoinHandle, Latency, LocalExecutorBuilder, Placement, PoolPlacement, Shares,
+    TaskQueueHandle,
+};
 
 use super::{
     clock::Clock,
@@ -16,6 +19,8 @@ use super::{
 const GLOMMIO_IO_MEMORY_BYTES: usize = 64 << 10;
 /// Entries of glommio's own rings; they carry timers and the park of the driver.
 const GLOMMIO_RING_ENTRIES: usize = 64;
+/// Threads for calls that block: one may wait for a computation (`idle.rs`), files are opened by the other.
+const BLOCKING_THREADS: usize = 2;
 /// Far away: the driver gives way by itself (`ring.rs`, `let_reactor_turn`).
 const PREEMPT_TIMER: Duration = Duration::from_secs(3600);
 
@@ -40,6 +45,21 @@ thread_local! {
 /// A core's thread.
 pub struct Core(ExecutorJoinHandle<()>);
 
+/// Weights of the queues where they compete for their core: 1 to 1000 each.
+#[derive(Debug, Clone, Copy)]
+pub struct QueueShares {
+    /// Of [`Queue::Foreground`].
+    pub foreground: usize,
+    /// Of [`Queue::Housekeeping`].
+    pub housekeeping: usize,
+}
+
+impl Default for QueueShares {
+    fn default() -> Self {
+        Self { foreground: 1000, housekeeping: 100 }
+    }
+}
+
 impl Core {
     /// Starts a thread pinned to `cpu` and runs what `start` makes there, in the foreground queue.
     ///
@@ -49,22 +69,40 @@ impl Core {
     where
         F: Future<Output = ()> + 'static,
     {
+        Self::start_with(cpu, name, QueueShares::default(), start)
+    }
+
+    /// As [`Core::start`], with these weights of its queues.
+    ///
+    /// # Errors
+    /// As [`Core::start`].
+    pub fn start_with<F>(
+        cpu: usize,
+        name: &str,
+        shares: QueueShares,
+        start: impl FnOnce() -> F + Send + 'static,
+    ) -> io::Result<Self>
+    where
+        F: Future<Output = ()> + 'static,
+    {
+        let own = CpuSet::online().map_err(io::Error::from)?.filter(|one| one.cpu == cpu);
         let thread = LocalExecutorBuilder::new(Placement::Fixed(cpu))
             .name(name)
             .io_memory(GLOMMIO_IO_MEMORY_BYTES)
             .ring_depth(GLOMMIO_RING_ENTRIES)
             .preempt_timer(PREEMPT_TIMER)
+            .blocking_thread_pool_placement(PoolPlacement::Custom(vec![own; BLOCKING_THREADS]))
             .spawn(move || async move {
                 QUEUES.with(|queues| {
                     let executor = glommio::executor();
                     let made = queues.set(Queues {
                         foreground: executor.create_task_queue(
-                            Shares::Static(1000),
+                            Shares::Static(shares.foreground),
                             Latency::NotImportant,
                             "foreground",
                         ),
                         housekeeping: executor.create_task_queue(
-                            Shares::Static(100),
+                            Shares::Static(shares.housekeeping),
                             Latency::NotImportant,
                             "housekeeping",
                         ),

@@ -19,19 +19,21 @@ use io_uring::{
 use super::{
     buffer::{AlignedBuffer, AlignedSlice, BLOCK},
     disk::{Disk, DiskFile, DiskFuture, Open, Sync},
+    idle::IdleThread,
     ring::{Ring, check},
 };
 
 /// The host's file system, through one core's ring.
 pub struct DirectDisk {
     ring: Rc<Ring>,
+    idle: IdleThread,
 }
 
 impl DirectDisk {
     /// Files are read and written on `ring`.
     #[must_use]
     pub fn new(ring: Rc<Ring>) -> Self {
-        Self { ring }
+        Self { ring, idle: IdleThread::default() }
     }
 }
 
@@ -70,12 +72,22 @@ fn write_small(path: &Path, bytes: &[u8]) -> io::Result<()> {
     sync_directory(path.parent().unwrap_or(Path::new(".")))
 }
 
+/// As `create_directories` for each, with one sync for all.
+fn create_children(parent: &Path, names: &[String]) -> io::Result<()> {
+    create_directories(parent)?;
+    for name in names {
+        match fs::create_dir(parent.join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+    }
+    sync_directory(parent)
+}
+
 impl Disk for DirectDisk {
     fn compute<'a>(&'a self, work: Box<dyn FnOnce() + Send>) -> DiskFuture<'a, io::Result<()>> {
-        Box::pin(aside(move || {
-            work();
-            Ok(())
-        }))
+        let wait = self.idle.doing(work);
+        Box::pin(async move { aside(wait?).await })
     }
 
     fn open<'a>(&'a self, path: &'a Path, how: Open) -> DiskFuture<'a, io::Result<Rc<dyn DiskFile>>> {
@@ -107,6 +119,11 @@ impl Disk for DirectDisk {
     fn create_directories<'a>(&'a self, directory: &'a Path) -> DiskFuture<'a, io::Result<()>> {
         let directory = directory.to_owned();
         Box::pin(aside(move || create_directories(&directory)))
+    }
+
+    fn create_children<'a>(&'a self, parent: &'a Path, names: Vec<String>) -> DiskFuture<'a, io::Result<()>> {
+        let parent = parent.to_owned();
+        Box::pin(aside(move || create_children(&parent, &names)))
     }
 
     fn rename<'a>(&'a self, from: &'a Path, to: &'a Path) -> DiskFuture<'a, io::Result<()>> {

@@ -50,6 +50,17 @@ pub trait Disk {
     /// Creates a directory and those above it, where missing, and makes the names durable.
     fn create_directories<'a>(&'a self, directory: &'a Path) -> DiskFuture<'a, io::Result<()>>;
 
+    /// Creates directories of these names in `parent`, itself created as above where missing, and makes the
+    /// names durable.
+    fn create_children<'a>(&'a self, parent: &'a Path, names: Vec<String>) -> DiskFuture<'a, io::Result<()>> {
+        Box::pin(async move {
+            for name in names {
+                self.create_directories(&parent.join(name)).await?;
+            }
+            Ok(())
+        })
+    }
+
     /// Renames a file or a directory; an existing file of the new name is replaced.
     fn rename<'a>(&'a self, from: &'a Path, to: &'a Path) -> DiskFuture<'a, io::Result<()>>;
 

@@ -11,6 +11,7 @@ pub mod cores;
 pub mod direct;
 pub mod disk;
 pub mod doorbell;
+mod idle;
 pub mod mailbox;
 pub mod net;
 pub mod notify;

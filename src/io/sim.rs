@@ -203,6 +203,43 @@ impl SimDisk {
         let length = file.live.len();
         file.make_durable([sector], length);
     }
+
+    /// Another disk with the same contents, all of it durable. Nothing is under way.
+    ///
+    /// # Panics
+    /// If something is.
+    #[must_use]
+    pub fn copy(&self, seed: u64) -> Self {
+        let copy = Self::new(seed);
+        let (from, mut to) = (self.world.borrow(), copy.world.borrow_mut());
+        assert!(from.under_way.is_empty() && from.timers.is_empty(), "a disk at rest is copied");
+        to.now_us = from.now_us;
+        to.nodes.clone_from(&from.nodes);
+        for node in &mut to.nodes {
+            match node {
+                Node::Directory { live, durable } => durable.clone_from(live),
+                Node::File(file) => {
+                    file.durable.clone_from(&file.live);
+                    file.dirty.clear();
+                }
+            }
+        }
+        drop((from, to));
+        copy
+    }
+
+    /// Replaces a file's contents behind everyone's back, durably.
+    ///
+    /// # Panics
+    /// If there is no such file.
+    pub fn replace(&self, path: &Path, contents: Vec<u8>) {
+        let mut world = self.world.borrow_mut();
+        let node = world.find(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let file = world.file(node);
+        file.live.clone_from(&contents);
+        file.durable = contents;
+        file.dirty.clear();
+    }
 }
 
 impl Disk for SimDisk {

@@ -1,26 +1,38 @@
-//! What recovery starts from: one small file per shard, two of them in turn.
+//! What recovery starts from: four small files per shard, of which any one may be lost.
 //!
-//! A checkpoint is a picture of every log of the shard at one moment, and where in the journal that
-//! moment lies. It is made so (`Store::checkpoint`):
+//! A checkpoint pictures every log of the shard, and says where in the journal to go on from there. It is
+//! made so (`Store::checkpoint`):
 //!
-//! 1. In one turn: the state of every log that has changed, and the journal's position.
+//! 1. The journal's position is noted. Then, some logs in each turn: the state of every log that has changed.
+//!    An entry says itself up to which frame of the journal it is true, for others are being appended.
 //! 2. Settling writes every whole block below the pictured ends, seals what was rolled; touched
 //!    segments are synced.
-//! 3. The file is written (temporary file, sync, rename, directory sync) in place of the older one.
-//! 4. Journal files wholly before the replay position of the *older* of the two are free.
+//! 3. The file is written (temporary file, sync, rename, directory sync) in place of an older one.
+//! 4. Journal files wholly before the replay position of the *last but one* checkpoint are free.
 //!
-//! Step 4 keeps what the older one needs, for a newer one may turn out damaged: then the older one is
-//! used, and the journal replayed from there finds every frame. If neither can be read, the shard is not
-//! opened: the error names the file. A log's partial last block (under 4 KiB) lies in the checkpoint itself,
-//! so an idle log writes nothing to its segment and keeps no journal file from being freed.
+//! A checkpoint is written *whole*, with an entry for every log, if more than half of them have to be
+//! written anyway; else as *changes*: the entries of the logs that have changed since the older of the two
+//! whole ones. So an idle log costs nothing, and a checkpoint is read from one whole file (any that is not
+//! older than `since`) and at most one file of changes, whose entries go before those of the whole one.
 //!
-//! File `checkpoint.<sequence modulo 2>`, little-endian: the fields of [`Checkpoint`] in their order, one
-//! entry per log as [`encode_log`] writes it with its length before it, CRC-32C of all before.
+//! | files                | holds                 | replaced by                          |
+//! |----------------------|-----------------------|--------------------------------------|
+//! | `checkpoint.0`, `.1` | the last two whole    | the next whole one: the older of them |
+//! | `changes.0`, `.1`    | the last two changes  | the next changes: the older of them  |
+//!
+//! Whichever one of the four is damaged, the others make up the newest checkpoint or the last but one, and
+//! step 4 has kept what the latter needs of the journal. If two cannot be read, nobody can say so: then the
+//! shard is not opened, and the error names a file. A log's partial last block (under 4 KiB) lies in its
+//! entry, so an idle log writes nothing to its segment and keeps no journal file from being freed.
+//!
+//! All files, little-endian: the fields of [`Checkpoint`] in their order, per entry the frame it is true up
+//! to and as [`encode_log`] writes it with its length before it, CRC-32C of all before. Nobody writes down
+//! that a log is gone: no shard owns it then.
 
 use std::{
+    collections::HashSet,
     io,
     path::{Path, PathBuf},
-    rc::Rc,
     sync::Arc,
 };
 
@@ -36,54 +48,96 @@ use crate::{
     model::{LeaderEpoch, Offset, PartitionIndex, TopicId, TopicPartition, TopicSettings},
 };
 
-/// Largest checkpoint that is read, in bytes.
+/// Largest file of a checkpoint that is read, in bytes.
 pub const CHECKPOINT_BYTES_MAX: usize = 1 << 30;
 
 const MAGIC: &[u8; 4] = b"CLCP";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const NO_SLOT: u32 = u32::MAX;
+/// The files that a shard's directory may have.
+const FILES: [&str; 4] = ["checkpoint.0", "checkpoint.1", "changes.0", "changes.1"];
 
 /// A checkpoint without its logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Checkpoint {
     /// Counts the checkpoints of one directory; the larger one is the newer.
     pub(super) sequence: u64,
+    /// Only logs that have changed since the checkpoint of this sequence have an entry; 0: every log has.
+    pub(super) since: u64,
     pub(super) journal_id: u64,
     /// Written at a clean shutdown: nothing follows in the journal.
     pub(super) clean: bool,
     pub(super) replay_from: ReplayFrom,
-    /// Frames below this sequence are in the picture already.
-    pub(super) captured: u64,
+}
+
+/// One file as it was read, found whole.
+struct File {
+    head: Checkpoint,
+    bytes: Vec<u8>,
 }
 
 /// A checkpoint as it was read: the logs' entries are still encoded.
 pub(super) struct Loaded {
     pub(super) checkpoint: Checkpoint,
-    pub(super) entries: Vec<Vec<u8>>,
+    whole: File,
+    changes: Option<File>,
 }
 
-impl Checkpoint {
-    pub(super) fn encode(&self, entries: &[Rc<[u8]>]) -> Vec<u8> {
-        let length: usize = entries.iter().map(|entry| entry.len() + 4).sum();
-        let mut out = Writer(Vec::with_capacity(length + 64));
-        out.0.extend_from_slice(MAGIC);
+/// One log in a checkpoint.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LogEntry<'a> {
+    pub(super) partition: TopicPartition,
+    /// Frames of the log below this sequence are in it already.
+    pub(super) captured: u64,
+    /// What [`decode_log`] takes.
+    pub(super) bytes: &'a [u8],
+}
+
+/// A file of a checkpoint while it is being made.
+pub(super) struct Encoder {
+    out: Writer,
+    covered: usize,
+    crc: u32,
+}
+
+impl Encoder {
+    pub(super) fn new(checkpoint: &Checkpoint) -> Self {
+        let mut out = Writer(MAGIC.to_vec());
         out.u32(VERSION);
-        out.u64(self.sequence);
-        out.u64(self.journal_id);
-        out.u32(u32::from(self.clean));
-        out.u32(self.replay_from.slot.unwrap_or(NO_SLOT));
-        out.u64(self.replay_from.position);
-        out.u64(self.replay_from.sequence);
-        out.u64(self.captured);
-        out.u32(entries.len() as u32);
-        entries.iter().for_each(|entry| out.bytes(entry));
-        let crc = crc32c::crc32c(&out.0);
-        out.u32(crc);
-        out.0
+        out.u64(checkpoint.sequence);
+        out.u64(checkpoint.since);
+        out.u64(checkpoint.journal_id);
+        out.u32(u32::from(checkpoint.clean));
+        out.u32(checkpoint.replay_from.slot.unwrap_or(NO_SLOT));
+        out.u64(checkpoint.replay_from.position);
+        out.u64(checkpoint.replay_from.sequence);
+        Self { out, covered: 0, crc: 0 }
     }
 
-    fn decode(bytes: &[u8]) -> Option<Loaded> {
-        let (covered, crc) = bytes.split_last_chunk::<4>()?;
+    pub(super) fn add(&mut self, captured: u64, entry: &[u8]) {
+        self.out.u64(captured);
+        self.out.bytes(entry);
+    }
+
+    /// Takes what was added so far into the checksum: its part of the work, at the end of a turn.
+    pub(super) fn cover(&mut self) {
+        self.crc = crc32c::crc32c_append(self.crc, &self.out.0[self.covered..]);
+        self.covered = self.out.0.len();
+    }
+
+    pub(super) fn finish(mut self) -> Vec<u8> {
+        self.cover();
+        self.out.u32(self.crc);
+        self.out.0
+    }
+}
+
+impl File {
+    const HEAD_BYTES: usize = 4 + 4 + 3 * 8 + 2 * 4 + 2 * 8;
+    const CRC_BYTES: usize = 4;
+
+    fn parse(bytes: Vec<u8>) -> Option<Self> {
+        let (covered, crc) = bytes.split_last_chunk::<{ Self::CRC_BYTES }>()?;
         if !covered.starts_with(MAGIC) || crc32c::crc32c(covered) != u32::from_le_bytes(*crc) {
             return None;
         }
@@ -91,52 +145,120 @@ impl Checkpoint {
         if from.u32()? != VERSION {
             return None;
         }
-        let (sequence, journal_id, clean) = (from.u64()?, from.u64()?, from.u32()? != 0);
+        let (sequence, since, journal_id) = (from.u64()?, from.u64()?, from.u64()?);
+        let clean = from.u32()? != 0;
         let slot = Some(from.u32()?).filter(|&slot| slot != NO_SLOT);
         let replay_from = ReplayFrom { slot, position: from.u64()?, sequence: from.u64()? };
-        let captured = from.u64()?;
-        let entries = (0..from.u32()?).map(|_| from.bytes()).collect::<Option<Vec<_>>>()?;
-        let checkpoint = Self { sequence, journal_id, clean, replay_from, captured };
-        Some(Loaded { checkpoint, entries })
+        let head = Checkpoint { sequence, since, journal_id, clean, replay_from };
+        Some(Self { head, bytes })
+    }
+
+    /// Its entries; `None` if they are none that were written so.
+    fn entries(&self) -> Option<Vec<LogEntry<'_>>> {
+        let mut from = Reader(&self.bytes[Self::HEAD_BYTES..self.bytes.len() - Self::CRC_BYTES]);
+        let mut entries = Vec::new();
+        while !from.0.is_empty() {
+            let (captured, bytes) = (from.u64()?, from.slice()?);
+            let partition = Reader(bytes).partition()?;
+            entries.push(LogEntry { partition, captured, bytes });
+        }
+        Some(entries)
     }
 }
 
-/// Name of the checkpoint with that sequence.
-pub(super) fn file_name(sequence: u64) -> String {
-    format!("checkpoint.{}", sequence % 2)
+impl Loaded {
+    /// The newest checkpoint that these files make up.
+    fn newest(files: Vec<File>) -> Option<Self> {
+        let (mut whole, mut changes): (Vec<_>, Vec<_>) =
+            files.into_iter().partition(|file| file.head.since == 0);
+        whole.sort_by_key(|file| file.head.sequence);
+        let whole = whole.pop()?;
+        changes.sort_by_key(|file| file.head.sequence);
+        let since = |head: &Checkpoint| head.since <= whole.head.sequence;
+        let newer = |head: &Checkpoint| since(head) && head.sequence > whole.head.sequence;
+        let changes = changes.pop_if(|file| newer(&file.head));
+        let checkpoint = changes.as_ref().map_or(whole.head, |changes| changes.head);
+        Some(Self { checkpoint, whole, changes })
+    }
+
+    /// The entry of every log; `None` if they are none that were written so.
+    pub(super) fn entries(&self) -> Option<Vec<LogEntry<'_>>> {
+        let mut entries = match &self.changes {
+            Some(changes) => changes.entries()?,
+            None => Vec::new(),
+        };
+        let changed: HashSet<TopicPartition> = entries.iter().map(|entry| entry.partition).collect();
+        entries.extend(self.whole.entries()?.into_iter().filter(|entry| !changed.contains(&entry.partition)));
+        Some(entries)
+    }
+}
+
+/// Which files a shard has written in this generation, and so which one is next.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Files {
+    whole: usize,
+    changes: usize,
+    /// Sequences of the last two whole ones, the older one first; 0: none.
+    last_whole: [u64; 2],
+}
+
+impl Files {
+    /// What changes have to go back to; 0 before there are two whole checkpoints.
+    pub(super) fn since(&self) -> u64 {
+        self.last_whole[0]
+    }
+
+    /// Name of the file for a checkpoint. It holds the older one of its kind, or nothing.
+    pub(super) fn name_for(&self, checkpoint: &Checkpoint) -> &'static str {
+        match checkpoint.since {
+            0 => FILES[self.whole % 2],
+            _ => FILES[2 + self.changes % 2],
+        }
+    }
+
+    /// The checkpoint is durable.
+    pub(super) fn written(&mut self, checkpoint: &Checkpoint) {
+        if checkpoint.since == 0 {
+            self.whole += 1;
+            self.last_whole = [self.last_whole[1], checkpoint.sequence];
+        } else {
+            self.changes += 1;
+        }
+    }
 }
 
 /// The newest sound checkpoint of a shard's directory.
 pub(super) async fn load(disk: &dyn Disk, directory: &Path) -> Result<Loaded, OpenError> {
-    let mut newest: Option<Loaded> = None;
+    let mut files = Vec::new();
     let mut damaged: Option<PathBuf> = None;
-    for sequence in 0..2 {
-        let path = directory.join(file_name(sequence));
+    for name in FILES {
+        let path = directory.join(name);
         match disk.read_small(&path, CHECKPOINT_BYTES_MAX).await {
-            Ok(bytes) => match Checkpoint::decode(&bytes) {
-                Some(loaded) => {
-                    let is_newer = |n: &Loaded| n.checkpoint.sequence < loaded.checkpoint.sequence;
-                    if newest.as_ref().is_none_or(is_newer) {
-                        newest = Some(loaded);
-                    }
+            Ok(bytes) => match (File::parse(bytes), &damaged) {
+                (Some(file), _) => files.push(file),
+                (None, None) => damaged = Some(path),
+                // Which state the rest is of, and whether the journal goes back to it, cannot be known.
+                (None, Some(_)) => {
+                    return Err(OpenError::damaged(&path, "its checksum is wrong, and another one's too"));
                 }
-                None => damaged = Some(path),
             },
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(OpenError::io(&path, error)),
         }
     }
-    if let Some(path) = &damaged {
-        tracing::error!(file = %path.display(), "checkpoint is damaged; using the other one");
+    let newest = Loaded::newest(files);
+    if let (Some(path), Some(loaded)) = (&damaged, &newest) {
+        let used = loaded.checkpoint.sequence;
+        tracing::error!(file = %path.display(), used, "part of a checkpoint is damaged; using the others");
     }
     newest.ok_or_else(|| match damaged {
         Some(path) => OpenError::damaged(&path, "its checksum is wrong, and there is no other checkpoint"),
-        None => OpenError::damaged(&directory.join(file_name(1)), "the shard has no checkpoint"),
+        None => OpenError::damaged(&directory.join(FILES[0]), "the shard has no checkpoint"),
     })
 }
 
 /// A log as a checkpoint pictures it: what is settled, and the partial last block.
-pub(super) fn encode_log(log: &Log) -> Rc<[u8]> {
+pub(super) fn encode_log(log: &Log) -> Vec<u8> {
     let Recovered { snapshot, replayed } = &log.recovered;
     let active = log.active();
     let settled = active.settle_end();
@@ -177,12 +299,12 @@ pub(super) fn encode_log(log: &Log) -> Rc<[u8]> {
         out.offset(segment.base);
         out.u32(segment.version);
     }
-    out.0.into()
-}
-
-/// Which partition an encoded log is.
-pub(super) fn partition_of(entry: &[u8]) -> Option<TopicPartition> {
-    Reader(entry).partition()
+    out.u32(log.ahead.len() as u32);
+    for &(base, appended_ms) in &log.ahead {
+        out.offset(base);
+        out.u64(appended_ms as u64);
+    }
+    out.0
 }
 
 /// The log; `None` if the bytes are none that [`encode_log`] writes.
@@ -213,8 +335,17 @@ pub(super) fn decode_log(entry: &[u8], settings: Arc<TopicSettings>) -> Option<L
         }
     }
 
+    // And those before there was retention here.
+    let mut ahead = Vec::new();
+    if !from.0.is_empty() {
+        for _ in 0..from.u32()? {
+            ahead.push((from.offset()?, from.u64()? as i64));
+        }
+    }
+
     let mut log = Log::new(partition, settings, log_start);
     log.compacted_to = compacted_to;
+    log.ahead = ahead;
     let mut active = Live::resumed(base, settled, first, max);
     active.end = settled + inline.len() as u64;
     active.index_valid_to = index_valid_to.min(active.end);
@@ -257,7 +388,7 @@ impl Writer {
 /// Reads what is there and never more: a length from the file allocates nothing by itself.
 struct Reader<'a>(&'a [u8]);
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
     fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (taken, rest) = self.0.split_first_chunk::<N>()?;
         self.0 = rest;
@@ -281,10 +412,89 @@ impl Reader<'_> {
         Some(TopicPartition { topic, partition: PartitionIndex::new(self.u32()? as i32) })
     }
 
-    fn bytes(&mut self) -> Option<Vec<u8>> {
+    fn slice(&mut self) -> Option<&'a [u8]> {
         let length = self.u32()? as usize;
         let (taken, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
-        Some(taken.to_vec())
+        Some(taken)
+    }
+
+    fn bytes(&mut self) -> Option<Vec<u8>> {
+        self.slice().map(<[u8]>::to_vec)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn head(sequence: u64, since: u64) -> Checkpoint {
+        let replay_from = ReplayFrom { slot: Some(1), position: 4096, sequence: 10 * sequence };
+        Checkpoint { sequence, since, journal_id: 7, clean: false, replay_from }
+    }
+
+    fn partition(index: i32) -> TopicPartition {
+        TopicPartition { topic: TopicId::from_bytes([3; 16]), partition: PartitionIndex::new(index) }
+    }
+
+    /// A file in which the entry of each of these logs says which checkpoint pictured it.
+    fn file(head: Checkpoint, logs: impl IntoIterator<Item = (i32, u64)>) -> Vec<u8> {
+        let mut encoder = Encoder::new(&head);
+        for (index, pictured) in logs {
+            let mut entry = Writer(Vec::new());
+            entry.partition(partition(index));
+            encoder.add(pictured, &entry.0);
+        }
+        encoder.finish()
+    }
+
+    #[test]
+    fn a_file_is_read_as_it_was_written_and_never_with_a_byte_changed() {
+        let bytes = file(head(5, 2), [(1, 9), (4, 8)]);
+        let read = File::parse(bytes.clone()).expect("it was written so");
+        assert_eq!(read.head, head(5, 2));
+        let entries = read.entries().expect("they were written so");
+        assert_eq!(entries.iter().map(|entry| entry.captured).collect::<Vec<_>>(), [9, 8]);
+        assert_eq!(entries[1].partition, partition(4));
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1;
+            assert!(File::parse(damaged).is_none(), "byte {at}");
+        }
+    }
+
+    proptest! {
+        /// Whatever is written whole and what as changes: without any one file, the rest make up the newest
+        /// checkpoint or the last but one, with every log as that one pictured it.
+        #[test]
+        fn any_one_file_may_be_lost(steps in prop::collection::vec((any::<bool>(), prop::collection::vec(0..6, 0..4)), 1..40)) {
+            let (mut files, mut disk) = (Files::default(), BTreeMap::new());
+            let mut pictured: BTreeMap<i32, u64> = (0..6).map(|log| (log, 1)).collect();
+            let mut former = pictured.clone();
+            for (sequence, (whole, changed)) in (1..).zip(steps) {
+                former.clone_from(&pictured);
+                pictured.extend(changed.into_iter().map(|log| (log, sequence)));
+                let since = if whole { 0 } else { files.since() };
+                let entries = pictured.iter().map(|(&log, &at)| (log, at)).filter(|&(_, at)| at > since);
+                disk.insert(files.name_for(&head(sequence, since)), file(head(sequence, since), entries));
+                files.written(&head(sequence, since));
+                for lost in FILES {
+                    let kept = disk.iter().filter(|(name, _)| sequence == 1 || **name != lost);
+                    let newest = Loaded::newest(kept.filter_map(|(_, bytes)| File::parse(bytes.clone())).collect());
+                    let newest = newest.expect("something is left");
+                    let used = newest.checkpoint.sequence;
+                    prop_assert!(used + 1 >= sequence, "without {lost}: {used} of {sequence}");
+                    let expected = if used == sequence { &pictured } else { &former };
+                    let entries = newest.entries().expect("sound");
+                    let found: BTreeMap<_, _> =
+                        entries.iter().map(|one| (one.partition.partition.get(), one.captured)).collect();
+                    prop_assert_eq!((&found, entries.len()), (expected, expected.len()));
+                }
+            }
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! When and in which steps a checkpoint is made. What it holds and why: `checkpoint.rs`.
 
-use std::{io, rc::Rc, time::Duration};
+use std::{cell::RefCell, io, rc::Rc, time::Duration};
 
 use futures_lite::future;
 
@@ -8,9 +8,8 @@ use crate::{
     io::disk::Open,
     log::{
         LogId, Store, Written,
-        checkpoint::{self, Checkpoint},
+        checkpoint::{self, Checkpoint, Encoder},
         commit::RETRY_INTERVAL,
-        journal::ReplayFrom,
         recovery::Recovered,
     },
     model::Offset,
@@ -22,6 +21,9 @@ const INDEX_ENTRIES_UNSAVED_MAX: usize = 1024;
 const INDEX_ENTRIES_AT_REST_MAX: usize = 512;
 /// A log that was not appended to for this long gives memory back.
 const RESTS_AFTER_MS: i64 = 5_000;
+
+/// Logs that are looked at before others have their turn.
+const LOGS_PER_TURN_MAX: usize = 256;
 
 /// A log whose segment must reach this state before the checkpoint that pictures it is written.
 pub(super) struct Pictured {
@@ -74,34 +76,50 @@ impl Store {
         }
     }
 
-    /// The steps of a checkpoint. `workers`: settling is done by `run_settling`, else here.
+    /// Makes a checkpoint, as soon as there is space for it. `workers`: settling is done by `run_settling`,
+    /// else here.
     pub(super) async fn make_checkpoint(&self, clean: bool, workers: bool) -> io::Result<()> {
-        let (pictured, entries, replay_from, captured) = self.picture();
-        for log in &pictured {
-            self.reach(log, workers).await?;
-        }
-        if self.is_over() {
-            return Ok(());
-        }
-        let sequence = self.state.checkpoint_sequence.get() + 1;
-        let journal_id = self.journal.borrow().id;
-        let checkpoint = Checkpoint { sequence, journal_id, clean, replay_from, captured };
-        let path = self.directory().join(checkpoint::file_name(sequence));
-        let bytes = checkpoint.encode(&entries);
-        self.count(Written::Checkpoints, bytes.len() as u64);
-        while let Err(error) = self.disk.write_small(&path, bytes.clone()).await {
+        while let Err(error) = self.try_checkpoint(clean, workers).await {
             if error.kind() != io::ErrorKind::StorageFull {
                 return Err(error);
             }
             // The older ones stay as they are; only journal space waits for this.
-            tracing::warn!(file = %path.display(), "no space left for the checkpoint; trying again");
+            tracing::warn!(shard = self.options.shard, "no space left for the checkpoint; trying again");
             self.clock.sleep(RETRY_INTERVAL).await;
             if self.is_over() {
-                return Ok(());
+                break;
             }
         }
-        self.state.checkpoint_sequence.set(sequence);
-        let older = self.state.replay_sequence.replace(replay_from.sequence);
+        Ok(())
+    }
+
+    /// The steps of a checkpoint.
+    async fn try_checkpoint(&self, clean: bool, workers: bool) -> io::Result<()> {
+        self.state.dirty.set(false);
+        let checkpoint = {
+            let journal = self.journal.borrow();
+            let sequence = self.state.checkpoint_sequence.get() + 1;
+            Checkpoint {
+                sequence,
+                since: 0,
+                journal_id: journal.id,
+                clean,
+                replay_from: journal.replay_from(),
+            }
+        };
+        let checkpoint = Checkpoint { since: self.changes_since().await, ..checkpoint };
+        let (bytes, pictured) = self.picture(&checkpoint).await;
+        self.reach_all(pictured, workers).await?;
+        if self.is_over() {
+            return Ok(());
+        }
+        let mut files = self.state.checkpoint_files.get();
+        self.count(Written::Checkpoints, bytes.len() as u64);
+        self.disk.write_small(&self.directory().join(files.name_for(&checkpoint)), bytes).await?;
+        files.written(&checkpoint);
+        self.state.checkpoint_files.set(files);
+        self.state.checkpoint_sequence.set(checkpoint.sequence);
+        let older = self.state.replay_sequence.replace(checkpoint.replay_from.sequence);
         self.journal.borrow_mut().release_before(older);
         self.signals.journal_room.notify();
         self.free_condemned().await;
@@ -112,39 +130,89 @@ impl Store {
         Ok(())
     }
 
-    /// The state of all logs and of the journal, in one turn.
-    fn picture(&self) -> (Vec<Pictured>, Vec<Rc<[u8]>>, ReplayFrom, u64) {
-        self.state.dirty.set(false);
+    /// The older of the last two whole checkpoints, if few logs have changed since; 0 if the next one is
+    /// better written whole.
+    async fn changes_since(&self) -> u64 {
+        let older = self.state.checkpoint_files.get().since();
+        if older == 0 {
+            return 0;
+        }
+        let ids = self.logs.borrow().by_id.ids();
+        let mut changed = 0;
+        for some in ids.chunks(LOGS_PER_TURN_MAX) {
+            let has_changed =
+                |&id: &LogId| self.with_log(id, |log| log.changed_since(older)).unwrap_or(false);
+            changed += some.iter().copied().filter(has_changed).count();
+            future::yield_now().await;
+        }
+        if changed * 2 > ids.len() { 0 } else { older }
+    }
+
+    /// The state of the logs that have changed since the checkpoint says, encoded; some in each turn. Those
+    /// that no checkpoint has pictured so are listed.
+    async fn picture(&self, checkpoint: &Checkpoint) -> (Vec<u8>, Vec<Pictured>) {
+        let mut encoder = Encoder::new(checkpoint);
+        let mut pictured = Vec::new();
+        let ids = self.logs.borrow().by_id.ids();
+        for some in ids.chunks(LOGS_PER_TURN_MAX) {
+            let captured = {
+                let mut journal = self.journal.borrow_mut();
+                // Batches that are pictured and those that are not never share an extent.
+                journal.close_group();
+                journal.next_sequence
+            };
+            for &id in some {
+                if let Some(entry) = self.picture_log(id, checkpoint, &mut pictured) {
+                    encoder.add(captured, &entry);
+                }
+            }
+            encoder.cover();
+            future::yield_now().await;
+        }
+        (encoder.finish(), pictured)
+    }
+
+    fn picture_log(
+        &self,
+        id: LogId,
+        checkpoint: &Checkpoint,
+        pictured: &mut Vec<Pictured>,
+    ) -> Option<Vec<u8>> {
         let observer = self.observer.borrow().clone();
         let mut logs = self.logs.borrow_mut();
-        let ids = logs.by_id.ids();
-        let (mut pictured, mut entries) = (Vec::new(), Vec::with_capacity(ids.len()));
-        for id in ids {
-            let Some(log) = logs.by_id.get_mut(id) else { continue };
-            if std::mem::take(&mut log.dirty) {
-                if let Some(observer) = &observer {
-                    log.recovered = Recovered { snapshot: observer.snapshot(id), replayed: Vec::new() };
-                }
-                log.entry = checkpoint::encode_log(log);
-                if observer.is_some() {
-                    log.recovered = Recovered::default();
-                }
-                pictured.push(Pictured {
-                    id,
-                    segment: log.active().base,
-                    settled: log.active().settle_end(),
-                });
-            }
-            entries.push(log.entry.clone());
+        let log = logs.by_id.get_mut(id)?;
+        if !log.changed_since(checkpoint.since) {
+            return None;
         }
-        let mut journal = self.journal.borrow_mut();
-        // Batches that are pictured and those that are not never share an extent.
-        journal.close_group();
-        (pictured, entries, journal.replay_from(), journal.next_sequence)
+        if std::mem::take(&mut log.dirty) {
+            log.pictured = checkpoint.sequence;
+            let (segment, settled) = (log.active().base, log.active().settle_end());
+            pictured.push(Pictured { id, segment, settled });
+        }
+        let Some(observer) = observer else { return Some(checkpoint::encode_log(log)) };
+        log.recovered = Recovered { snapshot: observer.snapshot(id), replayed: Vec::new() };
+        let entry = checkpoint::encode_log(log);
+        log.recovered = Recovered::default();
+        Some(entry)
+    }
+
+    /// As [`Store::reach`] for each, several at a time.
+    pub(super) async fn reach_all(&self, pictured: Vec<Pictured>, workers: bool) -> io::Result<()> {
+        let pictured = RefCell::new(pictured);
+        let worker = || async {
+            loop {
+                let next = pictured.borrow_mut().pop();
+                let Some(log) = next else { return Ok(()) };
+                self.reach(&log, workers).await?;
+            }
+        };
+        let four =
+            || future::try_zip(future::try_zip(worker(), worker()), future::try_zip(worker(), worker()));
+        future::try_zip(four(), four()).await.map(|_| ())
     }
 
     /// Waits until a log's older segments are sealed and its active one is settled and durable so far.
-    pub(super) async fn reach(&self, target: &Pictured, workers: bool) -> io::Result<()> {
+    async fn reach(&self, target: &Pictured, workers: bool) -> io::Result<()> {
         loop {
             if self.is_over() {
                 return Ok(());
@@ -207,7 +275,10 @@ impl Store {
         let mut restless = false;
         let now_ms = self.clock.wall_ms();
         let ids = self.logs.borrow().by_id.ids();
-        for id in ids {
+        for (count, id) in ids.into_iter().enumerate() {
+            if count % LOGS_PER_TURN_MAX == LOGS_PER_TURN_MAX - 1 {
+                future::yield_now().await;
+            }
             let state = self.with_log(id, |log| {
                 let rests = now_ms - log.appended_ms > RESTS_AFTER_MS && log.tail.memory_bytes() > 0;
                 (rests, log.active().base, log.active().index.len())

@@ -81,7 +81,7 @@ impl Store {
         if let Some(buffer) = slice.into_buffer() {
             self.journal.borrow_mut().recycle(buffer);
         }
-        if sync == Sync::None {
+        if sync == Sync::None || self.journal.borrow().wants_vouch() {
             self.signals.flush.notify();
         }
         self.signals.room.notify();
@@ -229,7 +229,7 @@ impl Store {
                 (journal.to_sync(), journal.unsynced_since_ms, journal.unsynced_bytes)
             };
             let Some((file, end)) = unsynced else {
-                self.signals.flush.notified().await;
+                self.vouch_or_wait().await;
                 continue;
             };
             let interval_ms = self.options.flush_interval.as_millis() as u64;
@@ -245,6 +245,27 @@ impl Store {
             if let Err(error) = self.sync_journal(file, end).await {
                 return self.fence(format!("sync of the journal: {error}"));
             }
+        }
+    }
+
+    /// With nothing to sync: waits for something, or says in the journal how far it is durable.
+    async fn vouch_or_wait(&self) {
+        if !self.journal.borrow().wants_vouch() {
+            return self.signals.flush.notified().await;
+        }
+        let something = async {
+            self.signals.flush.notified().await;
+            true
+        };
+        let nothing = async {
+            self.clock.sleep(self.options.flush_interval).await;
+            false
+        };
+        let is_quiet = !future::or(something, nothing).await && !self.state.closing.get();
+        if is_quiet && self.journal.borrow().wants_vouch() {
+            self.journal.borrow_mut().vouch();
+            self.signals.commit.notify();
+            self.signals.flush.notified().await;
         }
     }
 

@@ -10,7 +10,7 @@ use crate::{
         disk::{DiskFile, Open},
     },
     log::{
-        Condemned, LogId, Store,
+        Condemned, LogId, Logs, Store,
         format::{partition_directory, segment_in_name},
         partition_log::Sealed,
     },
@@ -72,11 +72,9 @@ impl Store {
         }
         for name in names? {
             let is_known = |segment| {
-                let is_condemned =
-                    |c: &Condemned| c.id == id && (c.segment.base, c.segment.version) == segment;
+                let is_condemned = self.logs.borrow().is_condemned(id, segment);
                 // Of a log that is gone nothing is removed here.
-                self.logs.borrow().condemned.iter().any(is_condemned)
-                    || self.with_log(id, |log| log.knows(segment)).unwrap_or(true)
+                is_condemned || self.with_log(id, |log| log.knows(segment)).unwrap_or(true)
             };
             if segment_in_name(&name).is_some_and(|segment| !is_known(segment)) {
                 let removed = self.disk.remove_file(&directory.join(name)).await;
@@ -121,6 +119,13 @@ impl Store {
                 tracing::warn!(file = %path.display(), %error, "a file that is no longer needed remains");
             }
         }
+    }
+}
+
+impl Logs {
+    /// Whether a file is one that a checkpoint may still need.
+    pub(super) fn is_condemned(&self, id: LogId, segment: (Offset, u32)) -> bool {
+        self.condemned.iter().any(|c| c.id == id && (c.segment.base, c.segment.version) == segment)
     }
 }
 

@@ -111,6 +111,8 @@ pub(super) enum FrameKind {
     LogStart = 3,
     /// Segments were replaced by rewritten ones.
     Replaced = 4,
+    /// Nothing of any log: its `durable_end` vouches for the frames before it, once nothing follows them.
+    Vouch = 5,
 }
 
 impl FrameKind {
@@ -120,6 +122,7 @@ impl FrameKind {
             (FRAME_VERSION, 2) => Some(Self::Extent),
             (FRAME_VERSION, 3) => Some(Self::LogStart),
             (FRAME_VERSION, 4) => Some(Self::Replaced),
+            (FRAME_VERSION, 5) => Some(Self::Vouch),
             _ => None,
         }
     }
@@ -152,6 +155,12 @@ impl Frame {
     /// A frame for the batches of an extent, up to `next`.
     pub(super) fn extent(partition: TopicPartition, leader_epoch: i32, base: Offset, next: Offset) -> Self {
         Self::new(FrameKind::Extent, partition, leader_epoch, base, next)
+    }
+
+    /// A frame that is of no log.
+    pub(super) fn vouch() -> Self {
+        let nobody = TopicPartition { topic: TopicId::ZERO, partition: PartitionIndex::new(0) };
+        Self::new(FrameKind::Vouch, nobody, -1, Offset::ZERO, Offset::ZERO)
     }
 
     /// A frame that says that the log of `partition` starts at `start` now.

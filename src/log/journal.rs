@@ -26,6 +26,9 @@
 //! other frames; what must not overtake them closes it: a command, a batch that cannot join, a
 //! checkpoint's picture.
 //!
+//! **The last frames.** A frame that was damaged is told from one that was never written by a later frame that
+//! knew it as durable. Once nothing follows for a flush interval, a frame is written that only says so.
+//!
 //! A failed write or sync is never retried: nobody knows what is on the disk (the caller fences).
 
 use std::{collections::VecDeque, ops::Range, rc::Rc};
@@ -215,6 +218,10 @@ pub(super) struct Journal {
     note_lists: Vec<Vec<Note>>,
     /// Sequence of the next frame.
     pub(super) next_sequence: u64,
+    /// Sequence after the last frame that says something of a log.
+    said_end: u64,
+    /// Some frame says that all below this was durable.
+    vouched_end: u64,
     /// Every frame below has been written.
     pub(super) written_end: u64,
     /// Every frame below is on stable storage.
@@ -245,6 +252,8 @@ impl Journal {
             buffers: Vec::new(),
             note_lists: Vec::new(),
             next_sequence: 1,
+            said_end: 1,
+            vouched_end: 1,
             written_end: 1,
             durable_end: 1,
             files: Vec::new(),
@@ -286,6 +295,19 @@ impl Journal {
         frames.batch_bytes += length as u64;
         self.gathering = Some(group);
         sequence
+    }
+
+    /// Whether the last frames are durable and no frame says so: were one of them damaged, replay would take it
+    /// for one that was never written.
+    pub(super) fn wants_vouch(&self) -> bool {
+        self.is_idle() && self.durable_end == self.next_sequence && self.vouched_end < self.said_end
+    }
+
+    /// Adds a frame that says how much is durable.
+    pub(super) fn vouch(&mut self) {
+        let mut group = self.gathering.take().unwrap_or_else(|| self.new_group(frame_bytes(0)));
+        self.push_frame(&mut group, Frame::vouch(), [&[], &[]]);
+        self.gathering = Some(group);
     }
 
     /// Whether the gathering group holds an extent that a batch of this log, with these ends, joins.
@@ -348,6 +370,10 @@ impl Journal {
         frame.journal_id = self.id;
         frame.sequence = sequence;
         frame.durable_end = self.durable_end;
+        self.vouched_end = self.durable_end;
+        if frame.kind != Some(FrameKind::Vouch) {
+            self.said_end = sequence + 1;
+        }
         frame.payload_length = length;
         frame.payload_crc = crc32c::crc32c_append(crc32c::crc32c(payload[0]), payload[1]);
         group.buffer.extend(&frame.to_bytes());

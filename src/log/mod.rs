@@ -6,7 +6,7 @@
 //! An append is synchronous: one copy of the batch into the journal's gathering group, one into the
 //! partition's memory tail. Everything else happens in tasks that the shard spawns once:
 //! [`Store::run_commits`] (in front), [`Store::run_flushes`], [`Store::run_settling`],
-//! [`Store::run_checkpoints`] and [`Store::run_compaction`] (behind).
+//! [`Store::run_checkpoints`], [`Store::run_retention`] and [`Store::run_compaction`] (behind).
 //!
 //! ```text
 //! append --> gathering group --(one write, and a sync if due)--> journal      written_end, durable_end
@@ -24,7 +24,7 @@
 //! In the order to read them: [`format`] (bytes on disk), `partition_log.rs` (one log's state), `tail.rs`
 //! (memory), `journal.rs` and `commit.rs` (group commit), `settle.rs` (segments), `checkpoint.rs` (what)
 //! and `checkpointing.rs` (when), [`recovery`] and `replay.rs` (after a crash), [`generation`] (which
-//! shards' directories are valid), `compaction` (the last record of each key), `reader.rs`, [`index`], [`leader_epochs`]; `files.rs`, `lru.rs` and
+//! shards' directories are valid), `compaction` (the last record of each key), `retention.rs`, `reader.rs`, `time.rs`, [`index`], [`leader_epochs`]; `files.rs`, `lru.rs` and
 //! `slab.rs` are bounded caches and names.
 
 mod checkpoint;
@@ -44,15 +44,17 @@ mod partition_log;
 mod reader;
 pub mod recovery;
 mod replay;
+mod retention;
 mod settle;
 mod slab;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod time;
 
 use std::{
     cell::{Cell, RefCell},
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     io,
     path::{Path, PathBuf},
     rc::Rc,
@@ -117,6 +119,8 @@ pub struct StoreOptions {
     pub open_files_max: usize,
     /// Segment indexes in memory, beside those of active segments.
     pub indexes_max: usize,
+    /// Time between two looks for segments that have expired (`log.retention.check.interval.ms`).
+    pub retention_check_interval: Duration,
     /// Bounds and pace of compaction.
     pub compaction: CompactionOptions,
 }
@@ -140,6 +144,7 @@ impl StoreOptions {
             tail_cache_bytes_max: 64 << 20,
             open_files_max: 1024,
             indexes_max: 32,
+            retention_check_interval: Duration::from_secs(300),
             compaction: CompactionOptions::default(),
         }
     }
@@ -197,6 +202,9 @@ pub trait Observer {
 
     /// The last offset of the last batch of each producer that is still known: compaction keeps that batch.
     fn last_offsets(&self, log: LogId) -> HashMap<ProducerId, Offset>;
+
+    /// Retention has raised the log start, durably.
+    fn log_start_raised(&self, log: LogId, start: Offset);
 
     /// The log, or all of them, can take nothing more until a restart.
     fn failed(&self, log: Option<LogId>, why: &str);
@@ -268,6 +276,7 @@ struct State {
     /// Something was appended or created since the last checkpoint.
     dirty: Cell<bool>,
     checkpoint_sequence: Cell<u64>,
+    checkpoint_files: Cell<checkpoint::Files>,
     /// Replay position of the newest durable checkpoint.
     replay_sequence: Cell<u64>,
 }
@@ -284,12 +293,20 @@ struct Signals {
     journal_room: Notify,
     room: Notify,
     compaction: Notify,
+    retention: Notify,
     progress: Notify,
 }
 
 impl Store {
-    /// Sets who hears of progress. Once, before the tasks run.
+    /// Sets who hears of progress. Once, before the tasks run. What recovery brought for it is forgotten:
+    /// its snapshots take the place.
     pub fn set_observer(&self, observer: Rc<dyn Observer>) {
+        let logs = &mut *self.logs.borrow_mut();
+        for id in logs.by_id.ids() {
+            if let Some(log) = logs.by_id.get_mut(id) {
+                log.recovered = recovery::Recovered::default();
+            }
+        }
         *self.observer.borrow_mut() = Some(observer);
     }
 
@@ -552,33 +569,62 @@ impl Store {
         self.read_in_memory(id, wanted).ok()?
     }
 
-    /// Makes an empty log with a durable directory. Files of an earlier life that recovery knew nothing
-    /// of are moved to `orphaned/`.
+    /// Makes one empty log, as [`Store::create_logs`] does.
     ///
     /// # Errors
-    /// The directory could not be made, or the store takes nothing.
+    /// As there.
     pub async fn create_log(
         &self,
         partition: TopicPartition,
         settings: Arc<TopicSettings>,
     ) -> Result<LogId, LogError> {
+        let made = self.create_logs(vec![(partition, settings)]).await?;
+        made.first().copied().ok_or(LogError::UnknownLog)
+    }
+
+    /// Makes empty logs with durable directories, in their order. Files of an earlier life that recovery knew
+    /// nothing of are moved to `orphaned/`. The names of one topic that stand together share a sync.
+    ///
+    /// # Errors
+    /// A directory could not be made, or the store takes nothing: there is no log then, only directories.
+    pub async fn create_logs(
+        &self,
+        new: Vec<(TopicPartition, Arc<TopicSettings>)>,
+    ) -> Result<Vec<LogId>, LogError> {
         self.check_usable()?;
-        let directory = partition_directory(&self.options.data, partition);
-        let failed = |source| LogError::Io { path: directory.clone(), source };
-        let left = match self.disk.list(&directory).await {
-            Ok(names) => !names.is_empty(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-            Err(error) => return Err(failed(error)),
-        };
-        if left {
-            let moved = generation::set_aside(&*self.disk, &self.options.data, &directory).await;
-            moved.map_err(|error| failed(io::Error::other(error)))?;
+        for of_topic in new.chunk_by(|(one, _), (next, _)| one.topic == next.topic) {
+            self.create_partition_directories(of_topic.iter().map(|(partition, _)| *partition)).await?;
         }
-        self.disk.create_directories(&directory).await.map_err(failed)?;
-        let id = self.logs.borrow_mut().by_id.insert(Log::new(partition, settings, Offset::ZERO));
+        let logs = &mut *self.logs.borrow_mut();
+        let insert = |(partition, settings)| logs.by_id.insert(Log::new(partition, settings, Offset::ZERO));
+        let ids = new.into_iter().map(insert).collect();
         self.state.dirty.set(true);
         self.signals.checkpoint.notify();
-        Ok(id)
+        Ok(ids)
+    }
+
+    /// Makes the directories of partitions of one topic.
+    async fn create_partition_directories(
+        &self,
+        partitions: impl Iterator<Item = TopicPartition>,
+    ) -> Result<(), LogError> {
+        let directories: Vec<_> =
+            partitions.map(|one| partition_directory(&self.options.data, one)).collect();
+        let topic = directories.first().and_then(|directory| directory.parent()).map(Path::to_owned);
+        let Some(topic) = topic else { return Ok(()) };
+        let failed = |source| LogError::Io { path: topic.clone(), source };
+        let there = match self.disk.list(&topic).await {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => HashSet::new(),
+            names => names.map_err(failed)?.into_iter().collect(),
+        };
+        for directory in directories.iter().filter(|path| there.contains(&files::file_name(path))) {
+            if !self.disk.list(directory).await.map_err(failed)?.is_empty() {
+                let moved = generation::set_aside(&*self.disk, &self.options.data, directory).await;
+                moved.map_err(|error| failed(io::Error::other(error)))?;
+            }
+        }
+        let names = directories.iter().map(|path| files::file_name(path)).collect();
+        self.disk.create_children(&topic, names).await.map_err(failed)
     }
 
     /// Forgets a log and removes its files. The caller has already made durable that it is gone.
@@ -682,6 +728,7 @@ impl Store {
             &s.journal_room,
             &s.room,
             &s.compaction,
+            &s.retention,
             &s.progress,
         ]
         .into_iter()

@@ -203,8 +203,8 @@ pub(super) struct Log {
     pub(super) quarantined: Option<Range<Offset>>,
     /// Changed since the last checkpoint's picture of it.
     pub(super) dirty: bool,
-    /// Its entry in the last checkpoint's picture.
-    pub(super) entry: std::rc::Rc<[u8]>,
+    /// The checkpoint that pictured its last change before that.
+    pub(super) pictured: u64,
     /// What recovery brought for the caller, until its first snapshot.
     pub(super) recovered: Recovered,
     /// Waits in the queue of settling.
@@ -221,12 +221,16 @@ pub(super) struct Log {
     pub(super) settle_all: bool,
     /// When it was appended to last, on the clock of the appends.
     pub(super) appended_ms: i64,
+    /// Segments, by base offset, whose timestamps lie in the future, and when they were last appended to.
+    pub(super) ahead: Vec<(Offset, i64)>,
     /// Compaction has seen every record below.
     pub(super) compacted_to: Offset,
     /// Compaction is at it.
     pub(super) compacting: bool,
     /// The segment that compaction is writing: base offset and version.
     pub(super) being_written: Option<(Offset, u32)>,
+    /// A pass over all below has found nothing decided: not worth another one.
+    pub(super) undecided_below: Option<Offset>,
     /// Compaction has met something that it cannot read.
     pub(super) uncleanable: bool,
     /// How many are removing files that nobody knows.
@@ -255,7 +259,7 @@ impl Log {
             epochs: LeaderEpochs::default(),
             quarantined: None,
             dirty: true,
-            entry: std::rc::Rc::default(),
+            pictured: 0,
             recovered: Recovered::default(),
             settle_queued: false,
             settling: false,
@@ -264,9 +268,11 @@ impl Log {
             rate: Rate::default(),
             settle_all: false,
             appended_ms: 0,
+            ahead: Vec::new(),
             compacted_to: start,
             compacting: false,
             being_written: None,
+            undecided_below: None,
             uncleanable: false,
             sweeping: 0,
             doomed: false,
@@ -274,6 +280,12 @@ impl Log {
             hints: [None; HINTS_MAX],
             next_hint: 0,
         }
+    }
+
+    /// Whether a checkpoint after the one of that sequence has pictured, or is to picture, a change; every
+    /// log has changed since 0.
+    pub(super) fn changed_since(&self, sequence: u64) -> bool {
+        self.dirty || sequence == 0 || self.pictured > sequence
     }
 
     pub(super) fn active(&self) -> &Live {
@@ -313,6 +325,11 @@ impl Log {
     /// A batch has been put at the end of the active segment.
     pub(super) fn took(&mut self, batch: &NewBatch<'_>) {
         self.active_mut().add(batch.base, batch.bytes(), batch.timestamp());
+        let (segment, now_ms) = (self.active().base, batch.now_ms);
+        if self.active().max_timestamp > now_ms {
+            self.ahead.retain(|(other, _)| *other != segment);
+            self.ahead.push((segment, now_ms));
+        }
         self.epochs.appended(batch.epoch, batch.base);
         self.next = batch.next;
         self.dirty = true;
@@ -367,7 +384,17 @@ impl Log {
         let bases = self.segments().map(|segment| segment.base).collect::<Vec<_>>();
         let below = bases.windows(2).take(self.sealed.len()).take_while(|pair| pair[1] <= self.log_start);
         let gone = below.count();
-        self.sealed.drain(..gone).collect()
+        let gone = self.sealed.drain(..gone).collect();
+        let first = self.segments().next().map_or(self.log_start, |segment| segment.base);
+        self.ahead.retain(|(base, _)| *base >= first);
+        gone
+    }
+
+    /// What the age of a segment with these offsets counts from: its largest timestamp, or the time of its last
+    /// append where that lies in the future of it.
+    pub(super) fn retention_time_ms(&self, segment: Range<Offset>, max_timestamp: i64) -> i64 {
+        let of_it = self.ahead.iter().filter(|(base, _)| segment.contains(base));
+        of_it.map(|(_, appended_ms)| *appended_ms).max().map_or(max_timestamp, |time| time.min(max_timestamp))
     }
 
     /// Leaves out the offsets up to `end`, which cannot be read back.
@@ -490,6 +517,6 @@ impl Log {
     /// Bytes of memory that grow with use: chunks and the index of live segments.
     pub(super) fn memory_bytes(&self) -> usize {
         let entries: usize = self.live.iter().map(|live| live.index.capacity()).sum();
-        self.tail.memory_bytes() + entries * size_of::<Entry>() + self.entry.len()
+        self.tail.memory_bytes() + entries * size_of::<Entry>()
     }
 }

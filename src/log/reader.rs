@@ -25,12 +25,12 @@ use crate::{
 };
 
 /// Least that one read asks of the disk, in bytes: a look-up walks about this far.
-const READ_BYTES_MIN: usize = 128 * 1024;
+pub(super) const READ_BYTES_MIN: usize = 128 * 1024;
 /// Most that one read asks of the disk, in bytes, unless one batch is larger.
 const READ_BYTES_MAX: usize = 1 << 20;
 
 /// What to do with a batch on the way.
-enum Choice {
+pub(super) enum Choice {
     Skip,
     Take,
     /// Take it, and look no further.
@@ -172,7 +172,7 @@ impl Store {
     }
 
     /// Does something that walks segments, and does it again if one of them was replaced meanwhile.
-    async fn unreplaced<T>(
+    pub(super) async fn unreplaced<T>(
         &self,
         id: LogId,
         attempt: impl AsyncFn() -> Result<T, LogError>,
@@ -204,63 +204,9 @@ impl Store {
         })?
     }
 
-    /// The first batch below `end` whose largest timestamp is not below `timestamp`. The caller looks for
-    /// the record in it.
-    ///
-    /// # Errors
-    /// The segment could not be read.
-    pub async fn batch_for_time(
-        &self,
-        id: LogId,
-        timestamp: i64,
-        end: Offset,
-    ) -> Result<Option<Bytes>, LogError> {
-        self.unreplaced(id, async || self.walk_to_time(id, timestamp, end).await).await
-    }
-
-    async fn walk_to_time(&self, id: LogId, timestamp: i64, end: Offset) -> Result<Option<Bytes>, LogError> {
-        let (partition, start, segments) = self.with_log(id, |log| {
-            let due = log.segments().filter(|s| s.max_timestamp >= timestamp && s.base < end);
-            (log.partition, log.log_start, due.map(|segment| segment.base).collect::<Vec<_>>())
-        })?;
-        for segment in segments {
-            let mut place = self.place(id, partition, segment, Seek::Time(timestamp)).await?;
-            let found = self
-                .search(id, partition, &mut place, READ_BYTES_MIN, end, |_, head| {
-                    if head.next > end {
-                        Choice::Stop
-                    } else if head.max_timestamp < timestamp || head.next <= start || head.is_empty {
-                        Choice::Skip
-                    } else {
-                        Choice::TakeLast
-                    }
-                })
-                .await?;
-            if let Some((slices, _)) = found {
-                return Ok(Some(joined(slices)));
-            }
-        }
-        Ok(None)
-    }
-
-    /// The first batch with the largest timestamp of the log, if it lies below `end` (KIP-734).
-    ///
-    /// # Errors
-    /// The segment could not be read.
-    pub async fn batch_with_max_timestamp(&self, id: LogId, end: Offset) -> Result<Option<Bytes>, LogError> {
-        let attempt = async || {
-            let largest = self.with_log(id, |log| log.segments().map(|s| s.max_timestamp).max())?;
-            match largest {
-                Some(timestamp) if timestamp >= 0 => self.walk_to_time(id, timestamp, end).await,
-                _ => Ok(None),
-            }
-        };
-        self.unreplaced(id, attempt).await
-    }
-
     /// Walks from a place on, over as many views and segments as it takes, until something was taken or
     /// the walk was stopped. Says what was taken and where it ended.
-    async fn search(
+    pub(super) async fn search(
         &self,
         id: LogId,
         partition: TopicPartition,
@@ -349,7 +295,7 @@ impl Store {
     }
 
     /// Where in a segment a walk towards `seek` starts.
-    async fn place(
+    pub(super) async fn place(
         &self,
         id: LogId,
         partition: TopicPartition,
@@ -441,13 +387,20 @@ impl Store {
 }
 
 /// Where a walk is.
-struct Place {
+pub(super) struct Place {
     segment: Offset,
     position: u64,
     /// The same place as an index entry; unknown for one that was remembered as a position only.
     entry: Option<Entry>,
     /// Of the log when the place was found.
     replacements: u64,
+}
+
+impl Place {
+    /// The largest timestamp before it in its segment, if that is known.
+    pub(super) fn max_before(&self) -> Option<i64> {
+        self.entry.map(|entry| entry.max_before)
+    }
 }
 
 /// Index entries for the batches that a walk passes.
@@ -474,7 +427,7 @@ impl Learned {
     }
 }
 
-fn joined(mut slices: Vec<Bytes>) -> Bytes {
+pub(super) fn joined(mut slices: Vec<Bytes>) -> Bytes {
     if slices.len() == 1
         && let Some(only) = slices.pop()
     {

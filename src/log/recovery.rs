@@ -13,8 +13,8 @@
 //! | found                                                          | done                                  |
 //! |----------------------------------------------------------------|---------------------------------------|
 //! | newest checkpoint with the clean mark                          | nothing to replay; journal not opened |
-//! | newest checkpoint damaged, the older one sound                 | replay from the older: its frames are still there |
-//! | no sound checkpoint in a shard's directory                     | refused, naming the file              |
+//! | one of a checkpoint's files damaged                            | the others make up the newest or the last but one, and its frames are still there |
+//! | two of them damaged, or no whole one                           | refused, naming a file                |
 //! | journal file named by the checkpoint missing                   | refused, naming the file              |
 //! | a frame of a kind or version unknown here                      | refused, naming the directory         |
 //! | bad or missing frame, no later frame knew it as durable        | torn tail: cut there, logged          |
@@ -36,15 +36,14 @@
 
 use std::{cell::RefCell, collections::HashMap, io, ops::Range, path::Path, rc::Rc, sync::Arc};
 
-use futures_lite::future;
-
 use crate::{
     io::{
         clock::Clock,
         disk::{Disk, Open},
     },
     log::{
-        Generation, LogId, Logs, OpenError, Signals, State, Store, StoreOptions, checkpoint,
+        Generation, LogId, Logs, OpenError, Signals, State, Store, StoreOptions,
+        checkpoint::{self, Checkpoint},
         checkpointing::Pictured,
         compaction::replace::Replacement,
         format::{
@@ -86,6 +85,21 @@ pub struct RecoveredLog {
 pub(super) struct Recovered {
     pub(super) snapshot: Vec<u8>,
     pub(super) replayed: Vec<[u8; BATCH_HEADER_BYTES]>,
+}
+
+/// What a former shard's checkpoint says of the logs that are ours now.
+struct FormerShard {
+    checkpoint: Checkpoint,
+    /// By log: its frames below this sequence are in its entry already.
+    captured: HashMap<TopicPartition, u64>,
+    has_ours: bool,
+}
+
+impl FormerShard {
+    /// Whether the log's entry does not have the frame. A log without an entry was made after all entries.
+    fn is_new(&self, frame: &Frame) -> bool {
+        self.captured.get(&frame.partition).is_none_or(|&captured| frame.sequence >= captured)
+    }
 }
 
 impl Store {
@@ -140,8 +154,17 @@ impl Store {
         let made = self.disk.create_directories(&directory).await;
         made.map_err(|error| OpenError::io(&directory, error))?;
         let mut ids = HashMap::new();
+        let mut journals = Vec::new();
         for shard in 0..former.shards {
-            self.recover_shard(former.number, shard, &owned, &mut ids).await?;
+            let found = self.load_shard(former.number, shard, &owned, &mut ids).await?;
+            journals.extend(found.map(|found| (shard, found)));
+        }
+        // A log lies in one journal only: if it is known which, the others need not be read.
+        let all_known = ids.len() == owned.len();
+        for (shard, former_shard) in journals {
+            if former_shard.has_ours || !all_known {
+                self.replay_shard(former.number, shard, &former_shard, &owned, &mut ids).await?;
+            }
         }
         self.settle_replayed().await.map_err(|error| OpenError::io(&self.options.data, error))?;
         self.state.replay_sequence.set(self.journal.borrow().written_end);
@@ -174,26 +197,40 @@ impl Store {
         found
     }
 
-    async fn recover_shard(
+    /// Takes our logs from the checkpoint of a former shard. `None`: its end was clean, nothing is to be
+    /// replayed.
+    async fn load_shard(
         &self,
         generation: u64,
         shard: u32,
         owned: &HashMap<TopicPartition, Arc<TopicSettings>>,
         ids: &mut HashMap<TopicPartition, LogId>,
-    ) -> Result<(), OpenError> {
+    ) -> Result<Option<FormerShard>, OpenError> {
         let directory = shard_directory(&self.options.data, generation, shard);
         let loaded = checkpoint::load(&*self.disk, &directory).await?;
         let broken = || OpenError::damaged(&directory, "an entry of its checkpoint cannot be read");
-        for entry in &loaded.entries {
-            let partition = checkpoint::partition_of(entry).ok_or_else(broken)?;
-            let Some(settings) = owned.get(&partition) else { continue };
-            let log = checkpoint::decode_log(entry, settings.clone()).ok_or_else(broken)?;
-            ids.insert(partition, self.logs.borrow_mut().by_id.insert(log));
+        let mut former =
+            FormerShard { checkpoint: loaded.checkpoint, captured: HashMap::new(), has_ours: false };
+        for entry in loaded.entries().ok_or_else(broken)? {
+            let Some(settings) = owned.get(&entry.partition) else { continue };
+            let log = checkpoint::decode_log(entry.bytes, settings.clone()).ok_or_else(broken)?;
+            former.captured.insert(entry.partition, entry.captured);
+            former.has_ours = true;
+            ids.insert(entry.partition, self.logs.borrow_mut().by_id.insert(log));
         }
-        let from = loaded.checkpoint;
-        if from.clean {
-            return Ok(());
-        }
+        Ok((!former.checkpoint.clean).then_some(former))
+    }
+
+    async fn replay_shard(
+        &self,
+        generation: u64,
+        shard: u32,
+        former: &FormerShard,
+        owned: &HashMap<TopicPartition, Arc<TopicSettings>>,
+        ids: &mut HashMap<TopicPartition, LogId>,
+    ) -> Result<(), OpenError> {
+        let directory = shard_directory(&self.options.data, generation, shard);
+        let from = former.checkpoint;
         let failed = |error| OpenError::io(&directory, error);
         let replay = Replay::open(&*self.disk, &directory, from.journal_id, from.replay_from).await;
         let Some(mut replay) = replay.map_err(failed)? else {
@@ -206,10 +243,11 @@ impl Store {
         loop {
             match replay.next().await.map_err(failed)? {
                 Next::Frame(frame) => {
-                    let is_new = frame.sequence >= from.captured;
+                    let is_new = former.is_new(&frame);
                     match frame.kind {
                         _ if !is_new => {}
                         Some(FrameKind::Batch) => self.replay(&frame, replay.payload(), owned, ids),
+                        Some(FrameKind::Vouch) => {}
                         Some(FrameKind::LogStart) => self.replay_log_start(&frame, owned, ids),
                         Some(FrameKind::Extent) => {
                             let payload = replay.payload().to_vec();
@@ -247,7 +285,7 @@ impl Store {
                     tracing::error!(journal = %directory.display(), count, ?frame,
                         "frames of the journal that had been durable cannot be read");
                     self.note_damage(shard);
-                    if let Some(frame) = frame.filter(|frame| frame.sequence >= from.captured) {
+                    if let Some(frame) = frame.filter(|frame| former.is_new(frame)) {
                         self.lost(&frame, owned, ids);
                     }
                 }
@@ -383,18 +421,9 @@ impl Store {
                     pictured.push(Pictured { id, segment: active.base, settled: active.settle_end() });
                 }
             }
-            RefCell::new(pictured)
+            pictured
         };
-        let worker = || async {
-            loop {
-                let next = pictured.borrow_mut().pop();
-                let Some(log) = next else { return Ok(()) };
-                self.reach(&log, false).await?;
-            }
-        };
-        let four =
-            || future::try_zip(future::try_zip(worker(), worker()), future::try_zip(worker(), worker()));
-        future::try_zip(four(), four()).await.map(|_| ())
+        self.reach_all(pictured, false).await
     }
 
     /// Takes over the former generation's journal files as space for this one's, and removes its

@@ -91,6 +91,16 @@ impl Logs {
         }
     }
 
+    /// Ends a log's active segment, if there is anything in it, and queues it.
+    pub(super) fn roll(&mut self, id: LogId) -> bool {
+        let Some(log) = self.by_id.get_mut(id).filter(|log| log.active().end > 0) else { return false };
+        let before = log.unsettled();
+        log.roll();
+        log.dirty = true;
+        self.unsettled += log.unsettled() - before;
+        self.queue(id)
+    }
+
     fn queue(&mut self, id: LogId) -> bool {
         let Some(log) = self.by_id.get_mut(id).filter(|log| !log.settle_queued) else { return false };
         log.settle_queued = true;
@@ -391,7 +401,9 @@ impl Store {
                         log.sealed.push(Sealed { base, length, max_timestamp, version: 0 });
                     }
                     // The log start may have passed it meanwhile.
-                    log.forget_below_start()
+                    let gone = log.forget_below_start();
+                    log.dirty |= !gone.is_empty();
+                    gone
                 });
                 self.condemn(id, partition, gone.unwrap_or_default());
                 self.signals.settled.notify();

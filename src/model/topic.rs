@@ -54,12 +54,14 @@ impl TopicName {
         &self.0
     }
 
-    /// The name with `.` as `_`: two topics whose keys are equal would collide in metric names.
+    /// Whether the two are equal once `.` is taken for `_`: such topics would collide in metric names.
     ///
     /// Source: Kafka, `Topic.unifyCollisionChars`.
     #[must_use]
-    pub fn collision_key(&self) -> String {
-        self.0.replace('.', "_")
+    pub fn collides_with(&self, other: &Self) -> bool {
+        let unified = |c: u8| if c == b'.' { b'_' } else { c };
+        let mut pairs = self.0.bytes().zip(other.0.bytes());
+        self.0.len() == other.0.len() && pairs.all(|(one, other)| unified(one) == unified(other))
     }
 }
 

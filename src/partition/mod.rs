@@ -318,6 +318,28 @@ impl Partition {
         }
     }
 
+    /// Retention has raised the log start.
+    pub fn log_start_raised(&self, start: Offset) {
+        self.state.borrow_mut().offsets.raise_log_start(start);
+    }
+
+    /// Deletes the records below `before`, or below the high watermark if that is not said. Says where the log
+    /// starts then, durably.
+    ///
+    /// # Errors
+    /// [`ReadError::OutOfRange`] above the high watermark; nothing is deleted.
+    pub async fn delete_records(&self, before: Option<Offset>) -> Result<Offset, ReadError> {
+        let end = self.settled_high_watermark().await?;
+        let before = before.unwrap_or(end);
+        let PartitionOffsets { log_start_offset, log_end_offset, .. } = self.offsets();
+        if before > end {
+            return Err(ReadError::OutOfRange { offset: before, log_start_offset, log_end_offset });
+        }
+        self.store.raise_log_start(self.log, before).await?;
+        self.log_start_raised(before);
+        Ok(self.offsets().log_start_offset)
+    }
+
     /// The log below has failed: whoever waits is let through and finds the failure.
     pub fn failed(&self, failure: Failure) {
         let mut state = self.state.borrow_mut();

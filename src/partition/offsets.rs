@@ -35,6 +35,12 @@ impl PartitionOffsets {
         offsets
     }
 
+    /// The log starts at `start` now; a lower one than the present one changes nothing.
+    pub fn raise_log_start(&mut self, start: Offset) {
+        self.log_start_offset = self.log_start_offset.max(start);
+        self.check_order();
+    }
+
     /// A batch was appended, up to `end`.
     pub fn appended(&mut self, end: Offset) {
         assert!(end > self.log_end_offset, "append to {end}: {self:?}");

@@ -20,7 +20,7 @@ use std::{
 
 use zstd::zstd_safe;
 
-use crate::batch::Codec;
+use crate::{batch::Codec, lz4_high};
 
 /// Why bytes could not be decompressed. The same bytes will fail again.
 #[derive(Debug, thiserror::Error)]
@@ -54,8 +54,10 @@ const LZ4_CONTENT_CHECKSUM_BIT: u8 = 0x04;
 /// Largest window a zstd frame may ask for, as a power of 2: what zstd's own readers accept.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 
-/// Appends `input`, compressed, to `out`. `level` is the codec's own scale, `None` its default; snappy and
-/// lz4 have none.
+/// The level at which lz4 is written fast. Source: Kafka, `Lz4BlockOutputStream`.
+const LZ4_LEVEL_FAST: i32 = 9;
+
+/// Appends `input`, compressed, to `out`. `level` is the codec's own scale, `None` its default; snappy has none.
 ///
 /// # Errors
 /// [`CompressionError::Malformed`] if the codec refuses its level or the input is too large for it.
@@ -69,7 +71,7 @@ pub fn compress(
         Codec::None => out.write_all(input),
         Codec::Gzip => write_gzip(level, input, out),
         Codec::Snappy => write_xerial(input, out),
-        Codec::Lz4 => write_lz4(input, out),
+        Codec::Lz4 => write_lz4(level, input, out),
         Codec::Zstd => write_zstd(level, input, out),
     };
     written.map_err(|source| CompressionError::Malformed { codec, source })
@@ -97,7 +99,11 @@ fn write_xerial(input: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-fn write_lz4(input: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+fn write_lz4(level: Option<i32>, input: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+    if let Some(level) = level.filter(|level| *level != LZ4_LEVEL_FAST) {
+        lz4_high::write(level, input, out);
+        return Ok(());
+    }
     let info = lz4_flex::frame::FrameInfo::new()
         .block_size(lz4_flex::frame::BlockSize::Max64KB)
         .block_mode(lz4_flex::frame::BlockMode::Independent);

@@ -1,7 +1,7 @@
 //! The record batch (magic 2): beside the wire, not inside it. No sockets, no files, no clock.
 //!
 //! Read it in this order: [`batch`] (borrowed view of one batch, every header field at its byte position),
-//! [`records`] (the records inside), [`compression`] (the codecs behind one bounded `decompress`),
+//! [`records`] (the records inside), [`compression`] (the codecs behind one bounded `decompress`; `lz4_high.rs` is lz4 at its levels),
 //! [`validate`] (all a batch must satisfy before a log may hold it), [`recompress`] (another codec),
 //! [`retain`] (some records left out),
 //! [`builder`] (writes batches, for clients and tests).
@@ -9,6 +9,7 @@
 pub mod batch;
 pub mod builder;
 pub mod compression;
+mod lz4_high;
 pub mod recompress;
 pub mod records;
 pub mod retain;
@@ -24,7 +25,7 @@ pub use batch::{
 };
 pub use builder::BatchBuilder;
 pub use compression::{CompressionError, compress, decompress};
-pub use recompress::{recompress, stored_codec};
+pub use recompress::{recompress, stored_codec, stored_level};
 pub use records::{Record, Records, RecordsError, for_each_record};
 pub use retain::{RetainRules, RetainScratch, Retained, retain};
 pub use validate::{DECOMPRESSED_BYTES_MAX, RecordError, Refusal, Rules, Sound, validate};

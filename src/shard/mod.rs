@@ -2,13 +2,15 @@
 //!
 //! A shard knows the partitions of its core and how to reach those of the others. It knows no socket
 //! and no error code. Read [`work`] (what cores ask of each other), [`router`] (letters), this file
-//! (the core's state and its loop), [`produce`] and [`read`] (the two hot kinds of work), [`budget`].
+//! (the core's state and its loop), [`produce`] and [`read`] (the two hot kinds of work), `views.rs`
+//! (how a change of the cluster is followed), [`budget`].
 
 pub mod budget;
 pub mod guest;
 pub mod produce;
 pub mod read;
 pub mod router;
+mod views;
 pub mod work;
 
 use std::{
@@ -20,13 +22,13 @@ use std::{
 
 use crate::{
     config::Settings,
-    control::{Applied, ControlReply, ControlRequest, ReplyTo},
+    control::{ControlReply, ControlRequest, ReplyTo},
     io::{
         clock::Clock,
         cores::{Queue, spawn},
         signal::Signal,
     },
-    log::{LogError, LogId, Observer, RecoveredLog, Store, Written},
+    log::{LogId, Observer, RecoveredLog, Store, Written},
     metrics::{Counter, ShardMetrics},
     model::{ClusterView, LeaderEpoch, Offset, ProducerId, ShardId, TopicPartition, TopicSettings},
     partition::{Failure, FoundOffset, Partition, ReadError},
@@ -36,6 +38,7 @@ use budget::Budget;
 use guest::Guest;
 use produce::ProduceQueue;
 use router::{Letter, Router, Ticket};
+use views::Views;
 use work::{Answer, EpochQuestion, OffsetQuestion, WantedOffset, Work};
 
 /// Requests of one core that control has not taken yet.
@@ -50,12 +53,13 @@ pub type MakeReplyTo = Box<dyn Fn(Ticket) -> ReplyTo>;
 /// One core's state. Used by the tasks of that core only.
 pub struct Shard {
     id: ShardId,
-    settings: Arc<Settings>,
+    settings: RefCell<Arc<Settings>>,
     clock: Rc<dyn Clock>,
     store: Rc<Store>,
     router: Rc<Router>,
     partitions: RefCell<Partitions>,
     view: RefCell<Arc<ClusterView>>,
+    views: Views,
     produces: ProduceQueue,
     budget: Rc<Budget>,
     metrics: Arc<ShardMetrics>,
@@ -120,19 +124,20 @@ pub struct ShardParts {
 }
 
 impl Shard {
-    /// A shard with the partitions that recovery found. [`Shard::apply`] of the first view adds those
+    /// A shard with the partitions that recovery found. [`Shard::open_first_view`] adds those
     /// that it did not find.
     #[must_use]
     pub fn new(parts: ShardParts) -> Rc<Self> {
         let budget = Budget::new(parts.settings.shards[parts.id.index()].memory_bytes);
         let shard = Rc::new(Self {
             id: parts.id,
-            settings: parts.settings,
+            settings: RefCell::new(parts.settings),
             clock: parts.clock,
             store: parts.store,
             router: parts.router,
             partitions: RefCell::default(),
             view: RefCell::new(parts.view),
+            views: Views::default(),
             produces: ProduceQueue::default(),
             budget,
             metrics: parts.metrics,
@@ -171,10 +176,10 @@ impl Shard {
         self.id
     }
 
-    /// The broker's settings.
+    /// The broker's settings, as they are now.
     #[must_use]
-    pub fn settings(&self) -> &Arc<Settings> {
-        &self.settings
+    pub fn settings(&self) -> Arc<Settings> {
+        self.settings.borrow().clone()
     }
 
     /// The cluster as control last decided it.
@@ -215,15 +220,6 @@ impl Shard {
         self.serving.get()
     }
 
-    /// Opens what the cluster has at the start and recovery did not find.
-    ///
-    /// # Errors
-    /// A log cannot be made.
-    pub async fn open_first_view(self: &Rc<Self>) -> Result<(), String> {
-        let view = self.view();
-        self.open_and_close(&view).await.map_err(|error| error.to_string())
-    }
-
     fn partition(&self, id: TopicPartition) -> Option<Rc<Partition>> {
         self.partitions.borrow().by_id.get(&id).cloned()
     }
@@ -258,6 +254,16 @@ impl Shard {
             }
             Work::EpochEnds(questions) => {
                 Answer::EpochEnds(questions.iter().map(|question| self.epoch_end(question)).collect())
+            }
+            Work::DeleteRecords(wanted) => {
+                let mut starts = Vec::with_capacity(wanted.len());
+                for (id, before) in wanted {
+                    starts.push(match self.partition(id) {
+                        Some(partition) => partition.delete_records(before).await,
+                        None => Err(ReadError::NotLeader),
+                    });
+                }
+                Answer::DeleteRecords(starts)
             }
             Work::Guest(parcel) => Answer::Guest(self.serve_guest(parcel).await),
         }
@@ -297,10 +303,8 @@ impl Shard {
             Letter::Control { ticket, reply } => self.router.control_answered(ticket, reply),
             Letter::Call { from, ticket, work } => self.take_call(from, ticket, work),
             Letter::Cancel { from, ticket } => self.router.cancel(from, ticket),
-            Letter::View { view, applied } => {
-                let shard = self.clone();
-                spawn(Queue::Foreground, async move { shard.apply(view, applied).await });
-            }
+            Letter::View { view, applied } => self.take_view(view, applied),
+            Letter::Settings(settings) => *self.settings.borrow_mut() = settings,
             Letter::Stop => {
                 self.stopping.asked.set(true);
                 self.stopping.notify.raise();
@@ -335,69 +339,6 @@ impl Shard {
             }
         }
     }
-
-    /// Opens what the view adds to this core, drops what it takes away, then makes it the view.
-    pub async fn apply(self: &Rc<Self>, view: Arc<ClusterView>, applied: Applied) {
-        let result = self.open_and_close(&view).await.map_err(|error| error.to_string());
-        if let Err(error) = &result {
-            tracing::error!(shard = self.id.0, %error, "a change of the cluster could not be applied");
-        }
-        *self.view.borrow_mut() = view;
-        applied(result);
-    }
-
-    async fn open_and_close(self: &Rc<Self>, view: &Arc<ClusterView>) -> Result<(), LogError> {
-        let mut kept = HashMap::new();
-        for topic in view.topics() {
-            for placed in topic.partitions.iter().filter(|placed| placed.shard == self.id) {
-                let id = TopicPartition { topic: topic.id, partition: placed.index };
-                kept.insert(id, ());
-                let known = self.partition(id);
-                if let Some(partition) = known {
-                    partition.update(placed.leader_epoch, topic.settings.clone());
-                    self.store.update_settings(partition.log(), topic.settings.clone())?;
-                    continue;
-                }
-                let log = self.store.create_log(id, topic.settings.clone()).await?;
-                self.insert(&empty_log(log, id), placed.leader_epoch, topic.settings.clone());
-            }
-        }
-        let gone: Vec<_> = {
-            let partitions = self.partitions.borrow();
-            partitions
-                .by_id
-                .values()
-                .filter(|partition| !kept.contains_key(&partition.id()))
-                .cloned()
-                .collect()
-        };
-        for partition in gone {
-            let mut partitions = self.partitions.borrow_mut();
-            partitions.by_id.remove(&partition.id());
-            partitions.by_log.remove(&partition.log());
-            drop(partitions);
-            partition.failed(Failure::Gone);
-            let store = self.store.clone();
-            spawn(Queue::Housekeeping, async move {
-                if let Err(error) = store.delete_log(partition.log()).await {
-                    tracing::error!(partition = %partition.id(), %error, "a deleted partition's files remain");
-                }
-            });
-        }
-        Ok(())
-    }
-}
-
-fn empty_log(log: LogId, partition: TopicPartition) -> RecoveredLog {
-    RecoveredLog {
-        log,
-        partition,
-        log_start_offset: Offset::ZERO,
-        log_end_offset: Offset::ZERO,
-        snapshot: Vec::new(),
-        replayed: Vec::new(),
-        quarantined: None,
-    }
 }
 
 impl Observer for Shard {
@@ -421,6 +362,13 @@ impl Observer for Shard {
     fn snapshot(&self, log: LogId) -> Vec<u8> {
         let partition = self.partitions.borrow().by_log.get(&log).cloned();
         partition.map(|partition| partition.snapshot()).unwrap_or_default()
+    }
+
+    fn log_start_raised(&self, log: LogId, start: Offset) {
+        let partition = self.partitions.borrow().by_log.get(&log).cloned();
+        if let Some(partition) = partition {
+            partition.log_start_raised(start);
+        }
     }
 
     fn stable_end(&self, log: LogId) -> Offset {

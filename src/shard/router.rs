@@ -15,6 +15,7 @@ use std::{
 };
 
 use crate::{
+    config::Settings,
     control::{Applied, ControlReply},
     io::{
         mailbox::{MailReceiver, MailSender},
@@ -53,6 +54,8 @@ pub enum Letter {
         /// Its result.
         answer: Answer,
     },
+    /// Live settings have changed: these hold from now on.
+    Settings(Arc<Settings>),
     /// Control's answer to a request of this core.
     Control {
         /// The call.

@@ -23,6 +23,8 @@ pub enum Work {
     ListOffsets(Vec<OffsetQuestion>),
     /// Find where these leader epochs ended.
     EpochEnds(Vec<EpochQuestion>),
+    /// Delete the records below these offsets, or below the high watermark.
+    DeleteRecords(Vec<(TopicPartition, Option<Offset>)>),
     /// For the core's guest.
     Guest(Parcel),
 }
@@ -37,6 +39,8 @@ pub enum Answer {
     ListOffsets(Vec<Result<Option<FoundOffset>, ReadError>>),
     /// Of [`Work::EpochEnds`].
     EpochEnds(Vec<Result<Option<(LeaderEpoch, Offset)>, ReadError>>),
+    /// Of [`Work::DeleteRecords`]: where the logs start then.
+    DeleteRecords(Vec<Result<Offset, ReadError>>),
     /// Of [`Work::Guest`].
     Guest(Parcel),
 }

@@ -27,6 +27,7 @@ impl ApiKey {
     pub const API_VERSIONS: i16 = 18;
     pub const CREATE_TOPICS: i16 = 19;
     pub const DELETE_TOPICS: i16 = 20;
+    pub const DELETE_RECORDS: i16 = 21;
     pub const INIT_PRODUCER_ID: i16 = 22;
     pub const OFFSET_FOR_LEADER_EPOCH: i16 = 23;
     pub const DESCRIBE_CONFIGS: i16 = 32;
@@ -76,6 +77,8 @@ pub const API_VERSIONS: Api = row(ApiKey::API_VERSIONS, "ApiVersions", 0, 4, 3);
 pub const CREATE_TOPICS: Api = row(ApiKey::CREATE_TOPICS, "CreateTopics", 2, 7, 5);
 /// By id as well as by name in 6.
 pub const DELETE_TOPICS: Api = row(ApiKey::DELETE_TOPICS, "DeleteTopics", 1, 6, 4);
+/// Flexible in 2, otherwise the same.
+pub const DELETE_RECORDS: Api = row(ApiKey::DELETE_RECORDS, "DeleteRecords", 0, 2, 2);
 /// 6 belongs to two-phase commit (KIP-939).
 pub const INIT_PRODUCER_ID: Api = row(ApiKey::INIT_PRODUCER_ID, "InitProducerId", 0, 5, 2);
 /// Versions below 2 went with Kafka 4.
@@ -129,6 +132,7 @@ pub static TABLE: &[Api] = &[
     API_VERSIONS,
     CREATE_TOPICS,
     DELETE_TOPICS,
+    DELETE_RECORDS,
     INIT_PRODUCER_ID,
     OFFSET_FOR_LEADER_EPOCH,
     DESCRIBE_CONFIGS,

@@ -54,13 +54,16 @@ def _record(index, record, first_timestamp):
     return varint(len(body)) + body
 
 
-def build(records, codec="none", **header):
-    """A batch. `header` overrides any field of the header, `crc` included, so that it can be made to lie."""
+def build(records, codec="none", pack=None, **header):
+    """A batch, its records compressed by `pack`, or by gzip if `codec` says so.
+
+    `header` overrides any field of the header, `crc` included, so that it can be made to lie.
+    """
     records = [r if isinstance(r, Record) else Record(None, r) for r in records]
     first = records[0].timestamp
     body = b"".join(_record(index, record, first) for index, record in enumerate(records))
-    assert codec in ("none", "gzip"), "the codecs that come with Python"
-    body = gzip.compress(body) if codec == "gzip" else body
+    assert pack or codec in ("none", "gzip"), "the codecs that come with Python"
+    body = pack(body) if pack else gzip.compress(body) if codec == "gzip" else body
     fields = {
         "base_offset": 0,
         "length": HEADER.size - 12 + len(body),
@@ -95,12 +98,13 @@ def split(data):
     return batches
 
 
-def records(batch):
-    """The records of a batch that is not compressed, or by gzip."""
+def records(batch, unpack=None):
+    """The records of a batch, decompressed by `unpack` if its codec is another than gzip."""
     codec = batch.attributes & 7
     body = batch.bytes[HEADER.size :]
-    assert codec in (0, 1), f"codec {codec}"
-    reader = Reader(gzip.decompress(body) if codec else body)
+    assert unpack or codec in (0, 1), f"codec {codec}"
+    unpack = unpack or (gzip.decompress if codec else bytes)
+    reader = Reader(unpack(body))
     found = []
     for _ in range(batch.count):
         reader.varint()

@@ -17,7 +17,7 @@ API_KEYS = {
     "Produce": 0, "Fetch": 1, "ListOffsets": 2, "Metadata": 3, "OffsetCommit": 8, "OffsetFetch": 9,
     "FindCoordinator": 10, "JoinGroup": 11, "Heartbeat": 12, "LeaveGroup": 13, "SyncGroup": 14, "DescribeGroups": 15,
     "ListGroups": 16, "DeleteGroups": 42, "OffsetDelete": 47, "ApiVersions": 18, "CreateTopics": 19,
-    "DeleteTopics": 20, "InitProducerId": 22, "OffsetForLeaderEpoch": 23, "DescribeConfigs": 32,
+    "DeleteTopics": 20, "DeleteRecords": 21, "InitProducerId": 22, "OffsetForLeaderEpoch": 23, "DescribeConfigs": 32,
     "CreatePartitions": 37,
 }  # fmt: skip
 
@@ -25,7 +25,7 @@ FIRST_FLEXIBLE = {
     "Produce": 9, "Fetch": 12, "ListOffsets": 6, "Metadata": 9, "ApiVersions": 3, "CreateTopics": 5,
     "OffsetCommit": 8, "OffsetFetch": 6, "FindCoordinator": 3, "JoinGroup": 6, "Heartbeat": 4, "LeaveGroup": 4,
     "SyncGroup": 4, "DescribeGroups": 5, "ListGroups": 3, "DeleteGroups": 2, "OffsetDelete": 99,
-    "DeleteTopics": 4, "InitProducerId": 2, "OffsetForLeaderEpoch": 4, "DescribeConfigs": 4, "CreatePartitions": 2,
+    "DeleteTopics": 4, "DeleteRecords": 2, "InitProducerId": 2, "OffsetForLeaderEpoch": 4, "DescribeConfigs": 4, "CreatePartitions": 2,
 }  # fmt: skip
 
 REQUESTS = {
@@ -89,6 +89,10 @@ REQUESTS = {
     "DeleteTopics": [
         f("topics", [f("name", "string"), f("topic_id", "uuid")], 6, default=[]),
         f("topic_names", ["string"], 0, 5, []),
+        f("timeout_ms", "int32", default=30_000),
+    ],
+    "DeleteRecords": [
+        f("topics", [f("name", "string"), f("partitions", [f("index", "int32"), f("offset", "int64")])]),
         f("timeout_ms", "int32", default=30_000),
     ],
     "InitProducerId": [
@@ -176,6 +180,12 @@ REQUESTS = {
 }  # fmt: skip
 
 RESPONSES = {
+    "DeleteRecords": [
+        f("throttle_time_ms", "int32"),
+        f("topics", [f("name", "string"), f("partitions", [
+            f("index", "int32"), f("low_watermark", "int64"), f("error_code", "int16"),
+        ])]),
+    ],
     "FindCoordinator": [
         f("throttle_time_ms", "int32", 1),
         f("error_code", "int16", 0, 3), f("error_message", "string", 1, 3),

@@ -15,6 +15,9 @@ use crate::{
     model::Offset,
 };
 
+/// Segments that become one at once: they are named in one frame.
+const GROUP_SEGMENTS_MAX: usize = 1_024;
+
 /// What could be compacted of one log.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Candidate {
@@ -43,7 +46,7 @@ pub(super) fn candidate(log: &Log, end: Offset, now_ms: i64) -> Option<Candidate
         is_dirty && settings.min_compaction_lag_ms > 0 && segment.max_timestamp > youngest
     };
     let end = log.sealed.iter().find(too_young).map_or(end, |segment| segment.base.min(end));
-    if start >= end {
+    if start >= end || log.undecided_below == Some(end) {
         return None;
     }
     let (mut clean_bytes, mut dirty_bytes) = (0, 0);
@@ -80,7 +83,8 @@ pub(super) fn groups(segments: &[(Sealed, Offset)], bytes_max: u64) -> Vec<Vec<S
     for &(segment, end) in segments {
         let fits = groups.last().is_some_and(|group| {
             let span = end.get() - group[0].base.get();
-            bytes + segment.length <= bytes_max && span <= i64::from(i32::MAX)
+            let is_small = bytes + segment.length <= bytes_max && group.len() < GROUP_SEGMENTS_MAX;
+            is_small && span <= i64::from(i32::MAX)
         });
         match groups.last_mut().filter(|_| fits) {
             Some(group) => group.push(segment),
@@ -166,6 +170,14 @@ mod tests {
         assert_eq!(range(candidate(&log, Offset::new(99), 0)), Some((45, 50)));
         log.compacted_to = Offset::new(50);
         assert_eq!(ratio(&log), None);
+    }
+
+    #[test]
+    fn what_a_pass_found_undecided_waits_until_there_is_more() {
+        let mut log = log(|_| {});
+        log.undecided_below = Some(Offset::new(33));
+        assert_eq!(candidate(&log, Offset::new(33), 0), None);
+        assert_eq!(range(candidate(&log, Offset::new(34), 0)), Some((0, 34)));
     }
 
     #[test]

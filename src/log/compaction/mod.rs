@@ -82,7 +82,11 @@ impl Store {
             Ok(done) => {
                 tracing::info!(%partition, from = %candidate.dirty.start, to = %done.compacted_to, keys = done.keys,
                     bytes_before = done.bytes_before, bytes_after = done.bytes_after, "compacted");
-                done.compacted_to > candidate.dirty.start
+                let has_come_further = done.compacted_to > candidate.dirty.start;
+                if !has_come_further {
+                    let _ = self.with_log(id, |log| log.undecided_below = Some(candidate.dirty.end));
+                }
+                has_come_further
             }
             Err(Interrupted::Unwanted) => false,
             Err(Interrupted::DiskFull) => {

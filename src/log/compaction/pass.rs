@@ -36,6 +36,9 @@ use crate::{
 /// Bytes read, and worked on, at once, unless one batch is larger.
 const PIECE_BYTES: u64 = 256 * 1024;
 
+/// How often a pass looks whether appends are still held up.
+const PRESSURE_LOOK_INTERVAL: Duration = Duration::from_millis(5);
+
 /// Why a pass ended early. The log is as sound as before.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Interrupted {
@@ -140,17 +143,20 @@ impl Store {
             last_offsets: Arc::new(last_offsets.unwrap_or_default()),
         };
         let keys = (rules.dirty.end.get() - rules.dirty.start.get()).unsigned_abs();
-        let map = || KeyMap::new(options.dedupe_buffer_bytes, keys, self.options.journal_id);
-        let mut cleaning = Cleaning::new(rules.clone(), map());
+        let (bytes_max, seed) = (options.dedupe_buffer_bytes, self.options.journal_id);
+        let begin = async |rules: Rules| {
+            self.beside(move || Cleaning::new(rules, KeyMap::new(bytes_max, keys, seed))).await
+        };
 
         let dirty = self.segments_within(id, rules.dirty.start, rules.dirty.end)?;
-        let (mut cleaning_after, mut ended) = self.index(id, cleaning, &dirty, &mut pace).await?;
-        if ended == Some(Indexed::NeedsScan) {
-            cleaning = Cleaning::new(rules, map());
-            cleaning = self.scan(id, cleaning, &dirty, &mut pace).await?;
-            (cleaning_after, ended) = self.index(id, cleaning, &dirty, &mut pace).await?;
-        }
-        cleaning = cleaning_after;
+        let indexed = self.index(id, begin(rules.clone()).await?, &dirty, &mut pace).await?;
+        let (mut cleaning, ended) = match indexed {
+            (_, Some(Indexed::NeedsScan)) => {
+                let scanned = self.scan(id, begin(rules).await?, &dirty, &mut pace).await?;
+                self.index(id, scanned, &dirty, &mut pace).await?
+            }
+            indexed => indexed,
+        };
         let compacted_to = cleaning.indexed(ended.is_some());
         let mut done = Done { compacted_to, keys: cleaning.keys(), ..Done::default() };
         if compacted_to <= candidate.dirty.start {
@@ -165,11 +171,12 @@ impl Store {
         for group in choice::groups(&segments, bytes_max) {
             let rewritten = self.rewrite(id, partition, cleaning, &group, &mut pace).await;
             let _ = self.with_log(id, |log| log.being_written = None);
-            let (cleaning_after, bytes) = rewritten?;
-            cleaning = cleaning_after;
+            let bytes_after;
+            (cleaning, bytes_after) = rewritten?;
             done.bytes_before += group.iter().map(|segment| segment.length).sum::<u64>();
-            done.bytes_after += bytes;
+            done.bytes_after += bytes_after;
         }
+        self.beside(move || drop(cleaning)).await?;
         self.with_log(id, |log| {
             log.compacted_to = log.compacted_to.max(compacted_to);
             log.dirty = true;
@@ -346,13 +353,20 @@ impl Store {
 
     /// Waits until `bytes` more may be read or written; an error if the pass is no longer wanted.
     async fn go_on(&self, id: LogId, pace: &mut Pace, bytes: usize) -> Result<(), Interrupted> {
-        self.wait_for_room().await;
+        while self.under_pressure() {
+            self.check_wanted(id)?;
+            self.clock.sleep(PRESSURE_LOOK_INTERVAL).await;
+        }
         let now_ms = self.clock.monotonic_ms() as f64;
         pace.due_ms = pace.due_ms.max(now_ms) + bytes as f64 * 1_000.0 / pace.bytes_per_second as f64;
         let wait_ms = pace.due_ms - now_ms;
         if wait_ms >= 1.0 {
             self.clock.sleep(Duration::from_micros((wait_ms * 1_000.0) as u64)).await;
         }
+        self.check_wanted(id)
+    }
+
+    fn check_wanted(&self, id: LogId) -> Result<(), Interrupted> {
         let is_wanted = self.with_log(id, |log| !log.doomed && log.settings.cleanup_policy.compact)?;
         if !is_wanted || self.state.closing.get() || self.is_over() {
             return Err(Interrupted::Unwanted);

@@ -43,6 +43,8 @@ fn a_journal_ring_wraps_and_every_batch_is_read_back_from_segments() {
                 assert!(served == broker.ledger.borrow()[&index].batches, "{max_bytes}");
             }
         }
+        broker.stores[0].request_checkpoint();
+        disk.sleep(Duration::from_secs(1)).await;
         // Sealed segments are batches back to back and nothing else.
         let segments = disk.files(&super::super::format::partition_directory(Path::new(DATA), partition(0)));
         let logs: Vec<Vec<u8>> = segments

@@ -2,18 +2,24 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
+    path::Path,
     rc::Rc,
     sync::Arc,
     time::Duration,
 };
 
-use super::{Broker, Ledger, base_of, next_of, run, small, split};
+use super::{Broker, DATA, Ledger, base_of, next_of, partition, run, small, split};
 use crate::{
     io::{
         clock::Clock,
         sim::{Random, Sim, SimDisk},
     },
-    log::{LogError, StoreOptions, compaction::transactions::tests::marker},
+    log::{
+        LogError, StoreOptions,
+        compaction::transactions::tests::marker,
+        files::file_name,
+        format::{partition_directory, segment_in_name},
+    },
     model::{CleanupPolicy, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, TopicSettings},
     record::{BatchBuilder, Codec, RecordBatch, for_each_record, stamp},
 };
@@ -238,7 +244,7 @@ fn check_history(seed: u64) {
             }
             before = compacted_to;
         }
-        let files = disk.files(std::path::Path::new(super::DATA));
+        let files = disk.files(Path::new(DATA));
         let rewritten = files.iter().filter(|(path, _)| path.to_string_lossy().contains(".1.log")).count();
         assert!(rewritten > 0 || before > 0, "{case}");
         served(&broker, 0, 100_000).await.expect("readable")
@@ -274,7 +280,38 @@ async fn check_lookups(broker: &Broker, batches: &[Vec<u8>], compacted_to: i64, 
 
 #[test]
 fn of_any_history_the_latest_record_of_each_key_is_left_and_nothing_else_below() {
-    (0..60).for_each(check_history);
+    (0..40).for_each(check_history);
+}
+
+#[test]
+fn a_large_rewritten_segment_is_searched_by_its_index() {
+    let disk = SimDisk::new(9);
+    let ledger = Ledger::default();
+    run(&disk, async move |sim, disk| {
+        let broker = Broker::start_with(&sim, &disk, 1, 0..1, &ledger, tuned(1 << 20)).await.expect("fresh");
+        let (store, log) = broker.log(0);
+        store.update_settings(log, compacted(|s| s.segment_bytes = 1 << 20)).expect("there");
+        let mut random = Random::new(9);
+        for n in 0..700 {
+            let base = broker.ledger.borrow()[&0].end;
+            let mut builder = BatchBuilder::new(Codec::None);
+            let (key, value) = (random.below(400).to_string(), "x".repeat(2_000));
+            builder.push(1_000 + n, Some(key.as_bytes()), Some(value.as_bytes()), &[]);
+            let mut one = Vec::new();
+            builder.finish(&mut one).expect("plain");
+            stamp(&mut one, Offset::new(base), LeaderEpoch::new(3)).expect("one batch");
+            broker.append_at(0, &one, 1, false).expect("there is room");
+            store.wait_for_room().await;
+        }
+        let compacted_to = compact_all(&broker, 0, &disk).await;
+        let batches = served(&broker, 0, 100_000).await.expect("readable");
+        check_lookups(&broker, &batches, compacted_to, "large").await;
+        let files = disk.files(Path::new(DATA));
+        let index = files.iter().find(|(path, _)| path.to_string_lossy().ends_with(".1.index"));
+        let entries = (index.expect("a rewritten segment has an index").1.len() - 12) / 16;
+        assert!(entries > 5, "{entries} entries");
+    })
+    .expect("it runs to its end");
 }
 
 /// Keeps appending, while compaction is at it, until the disk ends it.
@@ -302,8 +339,20 @@ async fn load(broker: &Broker, disk: &SimDisk, seed: u64, batches: u32) -> Resul
 /// `segment_bytes`: another than before, and what is replayed makes other segments.
 async fn start(sim: &Rc<Sim>, disk: &SimDisk, ledger: &Ledger, segment_bytes: u64, case: &str) -> Broker {
     let settings = compacted(|settings| settings.segment_bytes = segment_bytes);
-    let broker = Broker::start_as(sim, disk, 1, 0..1, ledger, small, &settings).await;
+    let broker = Broker::start_as(sim, disk, 1, 0..1, ledger, small, &|_| settings.clone()).await;
     broker.unwrap_or_else(|error| panic!("{error}: {case}"))
+}
+
+/// Files of the partition that neither its log nor a checkpoint needs.
+fn unknown_files(broker: &Broker, disk: &SimDisk) -> Vec<String> {
+    let (store, log) = broker.log(0);
+    let is_known = |segment| {
+        let is_condemned = store.logs.borrow().is_condemned(log, segment);
+        is_condemned || store.with_log(log, |log| log.knows(segment)).unwrap_or(false)
+    };
+    let directory = partition_directory(Path::new(DATA), partition(0));
+    let names = disk.files(&directory).into_iter().map(|(path, _)| file_name(&path));
+    names.filter(|name| !segment_in_name(name).is_some_and(is_known)).collect()
 }
 
 /// Crashes twice, and checks after each what is left.
@@ -337,6 +386,15 @@ fn check_crash(seed: u64, stop_after: u64, kills: bool, segment_bytes: [u64; 3])
             load(&broker, &disk, seed + round, 60).await.unwrap_or_else(|error| panic!("{error}: {case}"));
             disk.sleep(Duration::from_millis(60)).await;
             assert!(check().await, "nothing was compacted: {case}");
+            for look in 0.. {
+                let left_over = unknown_files(&broker, &disk);
+                if left_over.is_empty() {
+                    break;
+                }
+                // They may be on their way.
+                assert!(look < 20, "{left_over:?} is left over: {case}");
+                disk.sleep(Duration::from_millis(1)).await;
+            }
         });
         ended |= round == 0 && whole.is_some();
         if kills {
@@ -357,13 +415,13 @@ fn a_crash_at_any_operation_leaves_the_old_segments_or_the_new() {
         [(1, false, [4_000; 3]), (2, true, [4_000; 3]), (3, false, [3_000, 7_000, 2_000])]
     {
         let mut crashes = 0;
-        for stop_after in (1..).step_by(2) {
+        for stop_after in (1..).step_by(3) {
             crashes += 1;
             if check_crash(seed, stop_after, kills, segment_bytes) {
                 break;
             }
         }
-        assert!(crashes > 100, "{crashes} crashes");
+        assert!(crashes > 70, "{crashes} crashes");
     }
 }
 

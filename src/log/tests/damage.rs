@@ -177,6 +177,6 @@ fn missing_small_files_are_named_and_never_taken_for_an_empty_directory() {
     };
     let error = lost(&["CURRENT"]).expect("no crash");
     assert!(error.contains("CURRENT"), "{error}");
-    let error = lost(&["1-0/checkpoint.1"]).expect("no crash");
+    let error = lost(&["1-0/checkpoint.0"]).expect("no crash");
     assert!(error.contains("checkpoint"), "{error}");
 }

@@ -1,11 +1,14 @@
 //! A broker's worth of stores on a simulated disk, and what they were told to keep.
 
 mod behaviour;
+mod campaigns;
+mod checkpoints;
 mod compaction;
 mod crash;
 mod damage;
 mod extents;
 mod log_start;
+mod retention;
 
 use std::{
     cell::RefCell,
@@ -121,6 +124,8 @@ impl Observer for Listener {
         HashMap::new()
     }
 
+    fn log_start_raised(&self, _: LogId, _: Offset) {}
+
     fn failed(&self, _: Option<LogId>, _: &str) {}
 }
 
@@ -131,6 +136,7 @@ pub(super) struct Broker {
     pub(super) ledger: Ledger,
     /// Bytes by class of [`Written`].
     pub(super) written: Rc<RefCell<[u64; 4]>>,
+    listeners: Vec<Rc<Listener>>,
 }
 
 pub(super) fn small(options: &mut StoreOptions) {
@@ -153,7 +159,8 @@ pub(super) async fn open(
     partitions: Range<i32>,
     tune: impl Fn(&mut StoreOptions),
 ) -> Result<(Generation, Vec<(Rc<Store>, Vec<RecoveredLog>)>), OpenError> {
-    open_with(disk, shards, partitions.clone(), tune, &settings_of(partitions.start)).await
+    let settings = settings_of(partitions.start);
+    open_with(disk, shards, partitions, tune, &|_| settings.clone()).await
 }
 
 async fn open_with(
@@ -161,7 +168,7 @@ async fn open_with(
     shards: u32,
     partitions: Range<i32>,
     tune: impl Fn(&mut StoreOptions),
-    settings: &Arc<TopicSettings>,
+    settings: &dyn Fn(i32) -> Arc<TopicSettings>,
 ) -> Result<(Generation, Vec<(Rc<Store>, Vec<RecoveredLog>)>), OpenError> {
     let data = Path::new(DATA);
     let former = current_generation(disk, data).await?;
@@ -172,7 +179,7 @@ async fn open_with(
         let mut options = StoreOptions::new(data.to_path_buf(), shard, generation, journal_id);
         tune(&mut options);
         let mine = partitions.clone().filter(|index| *index as u32 % shards == shard);
-        let owned = mine.map(|index| (partition(index), settings.clone())).collect();
+        let owned = mine.map(|index| (partition(index), settings(index))).collect();
         let (disk, clock) = (Rc::new(disk.clone()), Rc::new(disk.clone()));
         stores.push(Store::open(disk, clock, options, former, owned).await?);
     }
@@ -204,7 +211,7 @@ impl Broker {
         tune: impl Fn(&mut StoreOptions),
     ) -> Result<Self, OpenError> {
         let settings = settings_of(partitions.start);
-        Self::start_as(sim, disk, shards, partitions, ledger, tune, &settings).await
+        Self::start_as(sim, disk, shards, partitions, ledger, tune, &|_| settings.clone()).await
     }
 
     pub(super) async fn start_as(
@@ -214,11 +221,11 @@ impl Broker {
         partitions: Range<i32>,
         ledger: &Ledger,
         tune: impl Fn(&mut StoreOptions),
-        settings: &Arc<TopicSettings>,
+        settings: &dyn Fn(i32) -> Arc<TopicSettings>,
     ) -> Result<Self, OpenError> {
         let (_, opened) = open_with(disk, shards, partitions.clone(), tune, settings).await?;
         let mut logs = BTreeMap::new();
-        let mut stores = Vec::new();
+        let (mut stores, mut listeners) = (Vec::new(), Vec::new());
         let written: Rc<RefCell<[u64; 4]>> = Rc::default();
         for (at, (store, recovered)) in opened.into_iter().enumerate() {
             let mut names = BTreeMap::new();
@@ -244,19 +251,30 @@ impl Broker {
                 if logs.contains_key(&index) {
                     continue;
                 }
-                let Ok(log) = store.create_log(partition(index), settings.clone()).await else { continue };
+                let Ok(log) = store.create_log(partition(index), settings(index)).await else { continue };
                 listener.names.borrow_mut().insert(log, index);
                 logs.insert(index, (at, log));
                 ledger.borrow_mut().entry(index).or_default().truncate(0);
             }
             stores.push(store);
+            listeners.push(listener);
         }
-        Ok(Self { stores, logs, ledger: ledger.clone(), written })
+        Ok(Self { stores, logs, ledger: ledger.clone(), written, listeners })
     }
 
     pub(super) fn log(&self, index: i32) -> (&Rc<Store>, LogId) {
         let (store, log) = self.logs[&index];
         (&self.stores[store], log)
+    }
+
+    /// Makes one more partition, on the shard that the next start would give it.
+    pub(super) async fn create(&mut self, index: i32, settings: Arc<TopicSettings>) -> Result<(), LogError> {
+        let at = index as usize % self.stores.len();
+        let log = self.stores[at].create_log(partition(index), settings).await?;
+        self.listeners[at].names.borrow_mut().insert(log, index);
+        self.logs.insert(index, (at, log));
+        self.ledger.borrow_mut().entry(index).or_default().truncate(0);
+        Ok(())
     }
 
     pub(super) fn append(

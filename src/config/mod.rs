@@ -6,7 +6,7 @@
 //! `kind` (types and bounds of Kafka's keys), `kafka` (Kafka's keys that nothing here behaves by), `file` (TOML to
 //! assignments), `load` (assignments over defaults, then what must fit together), `show` (the settings in
 //! force, and how two differ), `broker` (settings as Kafka's tools read them), `dynamic` (changes while the broker
-//! runs), `reference` (the table as a page), `error`.
+//! runs), [`mod@reference`] (the table as a page: every setting), `error`.
 
 mod broker;
 mod dynamic;
@@ -15,7 +15,7 @@ mod file;
 mod kafka;
 mod kind;
 mod load;
-mod reference;
+pub mod reference;
 mod show;
 pub mod table;
 pub mod topic;

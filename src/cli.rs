@@ -10,6 +10,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     config::{self, Assignment, ConfigError, Place, Settings},
+    log_tool::LogCommand,
     startup::available_cores,
 };
 
@@ -28,6 +29,9 @@ pub enum Command {
     Config(ConfigArgs),
     /// Put load on any Kafka broker, measure it, verify what comes back
     Bench(corelane_bench::Args),
+    /// Look into the data directory of a stopped broker: verify, dump
+    #[command(subcommand)]
+    Log(LogCommand),
 }
 
 #[derive(Debug, Parser)]
@@ -275,8 +279,17 @@ mod tests {
 
     #[test]
     fn help_fits_one_screen() {
-        let commands: [&[&str]; 6] =
-            [&[], &["serve"], &["bench"], &["config"], &["config", "diff"], &["config", "reference"]];
+        let commands: [&[&str]; 9] = [
+            &[],
+            &["serve"],
+            &["bench"],
+            &["config"],
+            &["config", "diff"],
+            &["config", "reference"],
+            &["log"],
+            &["log", "verify"],
+            &["log", "dump"],
+        ];
         for words in commands.map(|words| [words, &["--help"]].concat()) {
             let help = parse_words(&words).unwrap_err().to_string();
             let widest = help.lines().map(|line| line.chars().count()).max();

@@ -17,6 +17,7 @@
 //! - [`startup`]: what must hold before the first shard starts
 //! - [`metrics`]: what a shard counts
 //! - [`broker`]: puts the rooms together: cores, control, signals
+//! - [`log_tool`]: `corelane log`: what a stopped data directory holds, and whether it is sound
 //! - [`cli`]: the command line
 
 pub use corelane_model as model;
@@ -31,6 +32,7 @@ pub mod coordinator;
 pub mod handlers;
 pub mod io;
 pub mod log;
+pub mod log_tool;
 pub mod metrics;
 pub mod partition;
 pub mod server;

@@ -6,6 +6,7 @@ use corelane::{
     broker,
     cli::{self, Command, ConfigArgs, ServeArgs},
     config::Settings,
+    log_tool,
 };
 
 // Chosen by measurement: bench/RESULTS.md.
@@ -17,6 +18,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve(&args),
         Command::Config(args) => config(&args),
         Command::Bench(args) => corelane_bench::run(args),
+        Command::Log(command) => log_tool::run(&command),
     }
 }
 

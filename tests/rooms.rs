@@ -66,7 +66,12 @@ const ROOMS: &[Room] = &[
     room("config", &["model"], "settings are text and values; who uses them, they do not know"),
     room("metrics", &[], "counters know nothing of what they count"),
     room("startup", &["config", "io"], "checks before anything runs"),
-    room("cli", &["config", "startup", "bench"], "words of the command line, no work"),
+    room(
+        "log_tool",
+        &["log", "control", "startup", "record", "model"],
+        "looks into the files of a stopped broker: no core, no socket",
+    ),
+    room("cli", &["config", "startup", "bench", "log_tool"], "words of the command line, no work"),
     room(
         "broker",
         &[
@@ -86,7 +91,7 @@ const ROOMS: &[Room] = &[
         ],
         "puts the rooms together; nothing names it but main",
     ),
-    room("main", &["broker", "cli", "config", "bench"], "arguments, settings, start: no logic"),
+    room("main", &["broker", "cli", "config", "bench", "log_tool"], "arguments, settings, start: no logic"),
     room("lib", &["model", "record", "wire"], "the map: members of the workspace under their names"),
     room("bench", &["wire", "record", "model"], "the load generator is a client: nothing deeper"),
 ];

@@ -13,7 +13,7 @@ use super::{
     show::Effective,
     table::{Draft, Row, SHARDS, TABLE},
     topic::{self, TopicDefaults},
-    value::{CoreChoice, Endpoint},
+    value::{CoreChoice, Endpoint, FetchPath},
 };
 use crate::model::TopicSettings;
 
@@ -328,6 +328,7 @@ fn empty_draft() -> Draft {
             numa_nodes: Vec::new(),
             metrics_log_interval_ms: 0,
             retention_check_interval_ms: 0,
+            scrub_interval_ms: 0,
             cleaner_dedupe_buffer_bytes: 0,
             cleaner_io_bytes_per_second: 0,
             cleaner_backoff_ms: 0,
@@ -347,6 +348,7 @@ fn empty_draft() -> Draft {
             group_session_max_ms: 0,
             offsets_retention_ms: 0,
             offsets_retention_check_ms: 0,
+            fetch_path: FetchPath::Auto,
             topic_defaults: TopicSettings::default(),
             topic_texts: TopicDefaults::default(),
             shards: Vec::new(),
@@ -363,6 +365,7 @@ fn empty_draft() -> Draft {
             flush_interval_ms: 0,
             checkpoint_interval_ms: 0,
             open_files_max: 0,
+            read_ahead_max: 0,
             ring_entries: 0,
             receive_buffers: 0,
             foreground_shares: 0,

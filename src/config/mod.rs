@@ -32,7 +32,7 @@ pub use file::{Assignment, ShardsOf};
 pub use load::load;
 pub use reference::reference;
 pub use show::{Difference, Effective};
-pub use value::{CoreChoice, Endpoint, Unit};
+pub use value::{CoreChoice, Endpoint, FetchPath, Unit};
 
 /// Most shards that one broker runs.
 pub const SHARDS_MAX: usize = 256;
@@ -81,8 +81,12 @@ pub struct Settings {
     pub partitions_max: usize,
     /// `default.replication.factor`
     pub default_replication_factor: i16,
+    /// `fetch.path`
+    pub fetch_path: FetchPath,
     /// `log.retention.check.interval.ms`
     pub retention_check_interval_ms: u64,
+    /// `scrub.interval.ms`
+    pub scrub_interval_ms: u64,
     /// `log.cleaner.dedupe.buffer.size`, of all shards together.
     pub cleaner_dedupe_buffer_bytes: usize,
     /// `log.cleaner.io.max.bytes.per.second`, of all shards together.
@@ -132,6 +136,8 @@ pub struct ShardSettings {
     pub checkpoint_interval_ms: u64,
     /// `open.files.max`
     pub open_files_max: usize,
+    /// `read.ahead.max`: chunks of 512 KiB.
+    pub read_ahead_max: usize,
     /// `ring.entries`: a power of two.
     pub ring_entries: u32,
     /// `receive.buffers`: a power of two.

@@ -287,6 +287,9 @@ const OWN: &[Row] = &[
     live(row("socket.request.max.bytes", "100MiB", number(Bytes, 64 * KIB..=I32_MAX, |d, n| d.settings.socket_request_max_bytes = n as usize),
         "Largest request; a longer one closes its connection. A change holds for new connections.")),
 
+    row("fetch.path", "auto", text(|d, t| t.parse().map(|path| d.settings.fetch_path = path)),
+        "How closed segments are sent: auto (sendfile for what the page cache has or several consumers read, else direct), sendfile or direct."),
+
     // Topics, as they are created.
     live(row("auto.create.topics.enable", "true", Kind::Flag { set: |d, flag| d.settings.auto_create_topics_enable = flag },
         "Create a topic when a client asks for it.")),
@@ -299,6 +302,8 @@ const OWN: &[Row] = &[
 
     row("log.retention.check.interval.ms", "5min", number(Milliseconds, 1..=i64::MAX, |d, n| d.settings.retention_check_interval_ms = n as u64),
         "How often partitions are looked through for segments that have expired."),
+    row("scrub.interval.ms", "7d", number(Milliseconds, 1..=i64::MAX, |d, n| d.settings.scrub_interval_ms = n as u64),
+        "Every sealed segment is compared with its checksums once in this time."),
 
     // Groups.
     row("group.initial.rebalance.delay.ms", "3s", number(Milliseconds, 0..=I32_MAX, |d, n| d.settings.group_initial_rebalance_delay_ms = n as u64),
@@ -341,6 +346,8 @@ const OWN: &[Row] = &[
         "How often the state that shortens recovery is saved."),
     row("shards.open.files.max", "2048", number(Count, 16..=1_000_000, |d, n| d.shard.open_files_max = n as usize),
         "Segment files of one core open at once."),
+    row("shards.read.ahead.max", "4", number(Count, 0..=1_024, |d, n| d.shard.read_ahead_max = n as usize),
+        "Reads of 512 KiB into the page cache that one core has under way at once; what is beyond is read directly."),
     row("shards.ring.entries", "1024", Kind::PowerOfTwo { range: 64..=32_768, set: |d, n| d.shard.ring_entries = n as u32 },
         "Operations that one submission of the core's I/O ring holds."),
     row("shards.receive.buffers", "1024", Kind::PowerOfTwo { range: 16..=32_768, set: |d, n| d.shard.receive_buffers = n as u16 },

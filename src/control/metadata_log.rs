@@ -19,6 +19,7 @@
 //! last record cannot be told from a torn write.)
 
 use std::{
+    collections::HashMap,
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Write as _},
     ops::Range,
@@ -29,6 +30,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::command::Command;
+use crate::model::TopicId;
 
 /// First bytes of the file: what it is, and the version of its format.
 pub const MAGIC: [u8; 8] = *b"CLMETA\x00\x01";
@@ -143,6 +145,27 @@ impl MetadataLog {
         Ok(Some((Self { path, file, end, fenced: false }, commands)))
     }
 
+    /// Every command in the log of a data directory that nobody uses; changes nothing.
+    ///
+    /// # Errors
+    /// [`MetadataLogError::Damaged`] or [`MetadataLogError::Io`].
+    pub fn read(data: &Path) -> Result<Vec<Command>, MetadataLogError> {
+        let path = Self::path_in(data);
+        let read = fs::metadata(&path).and_then(|found| match found.len() {
+            0..=FILE_BYTES_MAX => fs::read(&path),
+            _ => Err(io::ErrorKind::FileTooLarge.into()),
+        });
+        match read {
+            Ok(bytes) => match replay(&bytes) {
+                Ok((commands, _)) => Ok(commands),
+                Err((position, what)) => {
+                    Err(MetadataLogError::Damaged { path, position: position as u64, what })
+                }
+            },
+            Err(source) => Err(MetadataLogError::Io { path, doing: "read", source }),
+        }
+    }
+
     /// Writes a new log with these commands, in place of one that may be there. Durable on return.
     ///
     /// # Errors
@@ -223,6 +246,24 @@ impl MetadataLog {
     fn path_in(data: &Path) -> PathBuf {
         data.join("cluster").join("metadata.log")
     }
+}
+
+/// The topics that are there after these commands, and their names.
+#[must_use]
+pub fn topic_names(commands: &[Command]) -> HashMap<TopicId, String> {
+    let mut names = HashMap::new();
+    for command in commands {
+        match command {
+            Command::TopicCreated { name, id, .. } => {
+                names.insert(id.0, name.0.to_string());
+            }
+            Command::TopicDeleted { topic } => {
+                names.remove(&topic.0);
+            }
+            _ => {}
+        }
+    }
+    names
 }
 
 fn sync_directory(folder: &Path) -> io::Result<()> {

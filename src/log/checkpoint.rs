@@ -44,6 +44,7 @@ use crate::{
         leader_epochs::LeaderEpochs,
         partition_log::{Live, Log, Sealed},
         recovery::Recovered,
+        sidecar::Spans,
     },
     model::{LeaderEpoch, Offset, PartitionIndex, TopicId, TopicPartition, TopicSettings},
 };
@@ -55,7 +56,7 @@ const MAGIC: &[u8; 4] = b"CLCP";
 const VERSION: u32 = 2;
 const NO_SLOT: u32 = u32::MAX;
 /// The files that a shard's directory may have.
-const FILES: [&str; 4] = ["checkpoint.0", "checkpoint.1", "changes.0", "changes.1"];
+pub(super) const FILES: [&str; 4] = ["checkpoint.0", "checkpoint.1", "changes.0", "changes.1"];
 
 /// A checkpoint without its logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +72,7 @@ pub(super) struct Checkpoint {
 }
 
 /// One file as it was read, found whole.
-struct File {
+pub(super) struct File {
     head: Checkpoint,
     bytes: Vec<u8>,
 }
@@ -136,7 +137,7 @@ impl File {
     const HEAD_BYTES: usize = 4 + 4 + 3 * 8 + 2 * 4 + 2 * 8;
     const CRC_BYTES: usize = 4;
 
-    fn parse(bytes: Vec<u8>) -> Option<Self> {
+    pub(super) fn parse(bytes: Vec<u8>) -> Option<Self> {
         let (covered, crc) = bytes.split_last_chunk::<{ Self::CRC_BYTES }>()?;
         if !covered.starts_with(MAGIC) || crc32c::crc32c(covered) != u32::from_le_bytes(*crc) {
             return None;
@@ -168,7 +169,7 @@ impl File {
 
 impl Loaded {
     /// The newest checkpoint that these files make up.
-    fn newest(files: Vec<File>) -> Option<Self> {
+    pub(super) fn newest(files: Vec<File>) -> Option<Self> {
         let (mut whole, mut changes): (Vec<_>, Vec<_>) =
             files.into_iter().partition(|file| file.head.since == 0);
         whole.sort_by_key(|file| file.head.sequence);
@@ -304,6 +305,8 @@ pub(super) fn encode_log(log: &Log) -> Vec<u8> {
         out.offset(base);
         out.u64(appended_ms as u64);
     }
+    out.bytes(&active.spans.as_ref().map(Spans::encode).unwrap_or_default());
+    out.u64(log.scrubbed_ms as u64);
     out.0
 }
 
@@ -334,7 +337,6 @@ pub(super) fn decode_log(entry: &[u8], settings: Arc<TopicSettings>) -> Option<L
             sealed.iter_mut().find(|segment| segment.base == base)?.version = version;
         }
     }
-
     // And those before there was retention here.
     let mut ahead = Vec::new();
     if !from.0.is_empty() {
@@ -343,11 +345,24 @@ pub(super) fn decode_log(entry: &[u8], settings: Arc<TopicSettings>) -> Option<L
         }
     }
 
+    // And those before there were checksums here.
+    let (mut spans, mut scrubbed_ms) = (None, 0);
+    if !from.0.is_empty() {
+        spans = Some(from.bytes()?).filter(|bytes| !bytes.is_empty());
+        scrubbed_ms = from.u64()? as i64;
+    }
+    let spans = match spans {
+        Some(bytes) => Some(Spans::decode(base, &bytes)?),
+        None => (settled == 0 && inline.is_empty()).then(|| Spans::new(base)),
+    };
+
     let mut log = Log::new(partition, settings, log_start);
     log.compacted_to = compacted_to;
+    log.scrubbed_ms = scrubbed_ms;
     log.ahead = ahead;
     let mut active = Live::resumed(base, settled, first, max);
     active.end = settled + inline.len() as u64;
+    active.spans = spans.filter(|spans| spans.length() == active.end);
     active.index_valid_to = index_valid_to.min(active.end);
     log.tail.resume(base, settled, &inline);
     log.live = [active].into();

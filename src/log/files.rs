@@ -111,7 +111,14 @@ impl Store {
         let (base, version) = (segment.base, segment.version);
         self.files.borrow_mut().remove(&(id, base, version));
         self.indexes.borrow_mut().remove(&(id, base, version));
-        for path in [self.segment_path(partition, base, version), self.index_path(partition, base, version)] {
+        self.shared_files.borrow_mut().forget(&(id, base, version));
+        self.sidecars.borrow_mut().remove(&(id, base, version));
+        self.verified.borrow_mut().remove(&(id, base, version));
+        for path in [
+            self.segment_path(partition, base, version),
+            self.index_path(partition, base, version),
+            self.sidecar_path(partition, base, version),
+        ] {
             let removed = self.disk.remove_file(&path).await;
             if !is_absent(&removed)
                 && let Err(error) = removed

@@ -356,6 +356,11 @@ pub(super) fn index_name(base: Offset, version: u32) -> String {
     versioned_name(base, version, "index")
 }
 
+/// Name of the checksums of a segment.
+pub(super) fn sidecar_name(base: Offset, version: u32) -> String {
+    versioned_name(base, version, "crc")
+}
+
 fn versioned_name(base: Offset, version: u32, kind: &str) -> String {
     match version {
         0 => format!("{:020}.{kind}", base.get()),
@@ -372,7 +377,7 @@ pub(super) fn segment_in_name(name: &str) -> Option<(Offset, u32)> {
         }
         _ => (0, rest),
     };
-    let known = matches!(kind, "log" | "index" | "index.new" | "new");
+    let known = matches!(kind, "log" | "index" | "index.new" | "crc" | "crc.new" | "new");
     (known && digits.len() == 20).then(|| Some((Offset::new(digits.parse().ok()?), version)))?
 }
 

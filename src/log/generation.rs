@@ -50,7 +50,7 @@ impl Generation {
         bytes
     }
 
-    fn parse(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
         let (covered, crc) = bytes.split_last_chunk::<4>()?;
         let sound = bytes.len() == CURRENT_BYTES
             && covered.starts_with(MAGIC)
@@ -62,7 +62,7 @@ impl Generation {
     }
 }
 
-fn current_path(data: &Path) -> PathBuf {
+pub(super) fn current_path(data: &Path) -> PathBuf {
     format::shards_directory(data).join("CURRENT")
 }
 

@@ -6,7 +6,8 @@
 //! An append is synchronous: one copy of the batch into the journal's gathering group, one into the
 //! partition's memory tail. Everything else happens in tasks that the shard spawns once:
 //! [`Store::run_commits`] (in front), [`Store::run_flushes`], [`Store::run_settling`],
-//! [`Store::run_checkpoints`], [`Store::run_retention`] and [`Store::run_compaction`] (behind).
+//! [`Store::run_checkpoints`], [`Store::run_retention`], [`Store::run_compaction`] and [`Store::run_scrub`]
+//! (behind).
 //!
 //! ```text
 //! append --> gathering group --(one write, and a sync if due)--> journal      written_end, durable_end
@@ -24,9 +25,12 @@
 //! In the order to read them: [`format`] (bytes on disk), `partition_log.rs` (one log's state), `tail.rs`
 //! (memory), `journal.rs` and `commit.rs` (group commit), `settle.rs` (segments), `checkpoint.rs` (what)
 //! and `checkpointing.rs` (when), [`recovery`] and `replay.rs` (after a crash), [`generation`] (which
-//! shards' directories are valid), `compaction` (the last record of each key), `retention.rs`, `reader.rs`, `time.rs`, [`index`], [`leader_epochs`]; `files.rs`, `lru.rs` and
+//! shards' directories are valid), `compaction` (the last record of each key), `retention.rs`, [`sidecar`],
+//! `audit.rs` and `integrity.rs` (nothing damaged is served), `scrub.rs`, `reader.rs`, `ranges.rs`, `time.rs`, [`index`],
+//! [`leader_epochs`]; `files.rs`, `lru.rs` and
 //! `slab.rs` are bounded caches and names.
 
+mod audit;
 mod checkpoint;
 mod checkpointing;
 mod commit;
@@ -37,15 +41,20 @@ mod files;
 pub mod format;
 pub mod generation;
 pub mod index;
+mod integrity;
 mod journal;
 pub mod leader_epochs;
 mod lru;
+pub mod offline;
 mod partition_log;
+mod ranges;
 mod reader;
 pub mod recovery;
 mod replay;
 mod retention;
+mod scrub;
 mod settle;
+pub mod sidecar;
 mod slab;
 mod tail;
 #[cfg(test)]
@@ -64,9 +73,12 @@ use std::{
 
 use bytes::Bytes;
 
+pub use crate::io::send::Piece;
 pub use compaction::CompactionOptions;
 pub use error::{LogError, OpenError};
 pub use generation::{Generation, current_generation, move_orphans, publish_generation};
+pub use integrity::IntegrityCounts;
+pub use ranges::ReadLimits;
 pub use recovery::RecoveredLog;
 pub use slab::LogId;
 
@@ -119,6 +131,8 @@ pub struct StoreOptions {
     pub open_files_max: usize,
     /// Segment indexes in memory, beside those of active segments.
     pub indexes_max: usize,
+    /// Every sealed segment is compared with its checksums once in this time.
+    pub scrub_interval: Duration,
     /// Time between two looks for segments that have expired (`log.retention.check.interval.ms`).
     pub retention_check_interval: Duration,
     /// Bounds and pace of compaction.
@@ -144,6 +158,7 @@ impl StoreOptions {
             tail_cache_bytes_max: 64 << 20,
             open_files_max: 1024,
             indexes_max: 32,
+            scrub_interval: Duration::from_secs(7 * 24 * 3600),
             retention_check_interval: Duration::from_secs(300),
             compaction: CompactionOptions::default(),
         }
@@ -219,6 +234,10 @@ pub struct Store {
     journal: RefCell<Journal>,
     files: RefCell<Lru<SegmentKey, Rc<dyn DiskFile>>>,
     indexes: RefCell<Lru<SegmentKey, OlderIndex>>,
+    shared_files: RefCell<ranges::SharedFiles>,
+    sidecars: RefCell<Lru<SegmentKey, Rc<sidecar::Spans>>>,
+    verified: RefCell<Lru<SegmentKey, VerifiedSpans>>,
+    findings: RefCell<integrity::Findings>,
     observer: RefCell<Option<Rc<dyn Observer>>>,
     state: State,
     signals: Signals,
@@ -228,6 +247,9 @@ pub struct Store {
 
 /// A segment's file: whose, base offset, and how often it was rewritten.
 type SegmentKey = (LogId, Offset, u32);
+
+/// Spans of a sealed segment that have matched their checksums.
+type VerifiedSpans = Rc<RefCell<std::collections::BTreeSet<u64>>>;
 
 /// The entries of a segment's index file, and what walks have learned since.
 type OlderIndex = Rc<RefCell<Vec<Entry>>>;
@@ -639,6 +661,9 @@ impl Store {
         let log = self.logs.borrow_mut().remove(id).ok_or(LogError::UnknownLog)?;
         self.files.borrow_mut().retain(|key| key.0 != id);
         self.indexes.borrow_mut().retain(|key| key.0 != id);
+        self.shared_files.borrow_mut().forget_log(id);
+        self.sidecars.borrow_mut().retain(|key| key.0 != id);
+        self.verified.borrow_mut().retain(|key| key.0 != id);
         self.state.dirty.set(true);
         self.signals.settled.notify();
         self.signals.room.notify();

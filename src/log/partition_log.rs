@@ -13,6 +13,7 @@ use crate::{
         journal::Place,
         leader_epochs::LeaderEpochs,
         recovery::Recovered,
+        sidecar::Spans,
         tail::Tail,
     },
     model::{LeaderEpoch, Offset, TopicPartition, TopicSettings},
@@ -53,11 +54,14 @@ pub(super) struct Live {
     indexed_to: u64,
     /// Entries of the index file that lie below this are right.
     pub(super) index_valid_to: u64,
+    /// Checksums of what was appended; `None` if the checkpoint did not know those of its first bytes.
+    pub(super) spans: Option<Spans>,
 }
 
 impl Live {
     pub(super) fn new(base: Offset) -> Self {
-        Self::resumed(base, 0, NO_TIMESTAMP, NO_TIMESTAMP)
+        let spans = Some(Spans::new(base));
+        Self { spans, ..Self::resumed(base, 0, NO_TIMESTAMP, NO_TIMESTAMP) }
     }
 
     /// A segment whose blocks below `settled` are in the file and durable.
@@ -78,6 +82,7 @@ impl Live {
             index,
             indexed_to,
             index_valid_to: 0,
+            spans: None,
         }
     }
 
@@ -86,7 +91,10 @@ impl Live {
         if self.rolled { block_end(self.end) } else { block_start(self.end) }
     }
 
-    fn add(&mut self, base: Offset, bytes: u64, max_timestamp: i64) {
+    fn add(&mut self, base: Offset, batch: Parts<'_>, max_timestamp: i64) {
+        if let Some(spans) = &mut self.spans {
+            spans.append(base, batch);
+        }
         if self.index.is_empty() || self.end - self.indexed_to >= INDEX_INTERVAL_BYTES {
             self.index.push(Entry { offset: base, position: self.end, max_before: self.max_timestamp });
             self.indexed_to = self.end;
@@ -95,7 +103,7 @@ impl Live {
             self.first_timestamp = max_timestamp;
         }
         self.max_timestamp = self.max_timestamp.max(max_timestamp);
-        self.end += bytes;
+        self.end += (batch[0].len() + batch[1].len()) as u64;
     }
 }
 
@@ -225,6 +233,8 @@ pub(super) struct Log {
     pub(super) ahead: Vec<(Offset, i64)>,
     /// Compaction has seen every record below.
     pub(super) compacted_to: Offset,
+    /// When its sealed segments were last compared with their checksums, on the clock of the day; 0: never.
+    pub(super) scrubbed_ms: i64,
     /// Compaction is at it.
     pub(super) compacting: bool,
     /// The segment that compaction is writing: base offset and version.
@@ -270,6 +280,7 @@ impl Log {
             appended_ms: 0,
             ahead: Vec::new(),
             compacted_to: start,
+            scrubbed_ms: 0,
             compacting: false,
             being_written: None,
             undecided_below: None,
@@ -324,7 +335,7 @@ impl Log {
 
     /// A batch has been put at the end of the active segment.
     pub(super) fn took(&mut self, batch: &NewBatch<'_>) {
-        self.active_mut().add(batch.base, batch.bytes(), batch.timestamp());
+        self.active_mut().add(batch.base, batch.parts, batch.timestamp());
         let (segment, now_ms) = (self.active().base, batch.now_ms);
         if self.active().max_timestamp > now_ms {
             self.ahead.retain(|(other, _)| *other != segment);
@@ -444,7 +455,7 @@ impl Log {
         self.sealed_segment(segment).map_or(0, |sealed| sealed.version)
     }
 
-    fn sealed_segment(&self, segment: Offset) -> Option<&Sealed> {
+    pub(super) fn sealed_segment(&self, segment: Offset) -> Option<&Sealed> {
         self.sealed.binary_search_by_key(&segment, |sealed| sealed.base).ok().map(|at| &self.sealed[at])
     }
 

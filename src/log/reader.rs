@@ -19,7 +19,9 @@ use crate::{
         files::{file_name, is_absent, read_blocks},
         format::{BATCH_HEADER_BYTES, BatchHead},
         index::{self, Entry, INDEX_FILE_BYTES_MAX, INDEX_INTERVAL_BYTES, Seek},
+        integrity::Expected,
         partition_log::Wanted,
+        sidecar::span_start,
     },
     model::{Offset, TopicPartition},
 };
@@ -52,6 +54,8 @@ struct View {
     start: u64,
     end: u64,
     pieces: Vec<Bytes>,
+    /// It ends here because what follows is not what was appended.
+    damaged_at: Option<u64>,
 }
 
 impl View {
@@ -204,6 +208,25 @@ impl Store {
         })?
     }
 
+    /// Where the batch that holds `from` starts in `segment`; `None` if it is not in that segment.
+    pub(super) async fn batch_position(
+        &self,
+        id: LogId,
+        partition: TopicPartition,
+        segment: Offset,
+        from: Offset,
+        end: Offset,
+    ) -> Result<Option<u64>, LogError> {
+        let mut place = self.place(id, partition, segment, Seek::Offset(from)).await?;
+        let found = self
+            .search(id, partition, &mut place, READ_BYTES_MIN, end, |_, head| {
+                if head.next > from { Choice::TakeLast } else { Choice::Skip }
+            })
+            .await?;
+        let found = found.filter(|_| place.segment == segment);
+        Ok(found.map(|(slices, end)| end - slices.iter().map(Bytes::len).sum::<usize>() as u64))
+    }
+
     /// Walks from a place on, over as many views and segments as it takes, until something was taken or
     /// the walk was stopped. Says what was taken and where it ended.
     pub(super) async fn search(
@@ -253,6 +276,9 @@ impl Store {
                 End::Beyond(at) => place.position = at,
                 End::Cut(at, _) if view.end == segment_end => return Err(damaged(at)),
                 End::Cut(at, length) => {
+                    if view.damaged_at.is_some() {
+                        return Err(damaged(at));
+                    }
                     place.position = at;
                     bytes = bytes.max(length);
                 }
@@ -269,29 +295,69 @@ impl Store {
         start: u64,
         bytes: usize,
     ) -> Result<View, LogError> {
-        let (end, disk_end, in_memory) = self.with_log(id, |log| {
+        let sealed = self.sealed_spans(id, partition, segment).await?;
+        let decided = self.with_log(id, |log| {
+            let is_same = match &sealed {
+                Some((_, version)) => log.sealed_segment(segment).is_some_and(|now| now.version == *version),
+                None => log.live_segment(segment).is_some(),
+            };
+            if !is_same {
+                return None;
+            }
+            let sealed = sealed.as_ref().map(|(spans, _)| &**spans);
             let segment_end = log.segment_end(segment).unwrap_or(0);
             let end = (start + bytes as u64).min(segment_end);
             let disk_end = log.tail.start_of(segment).unwrap_or(segment_end).min(end);
-            (end, disk_end, log.tail.slices(segment, start.max(disk_end)..end))
+            let live = log.live_segment(segment).and_then(|live| live.spans.as_ref());
+            let expected = sealed.or(live).and_then(|spans| Expected::of(spans, start..disk_end));
+            let in_memory = log.tail.slices(segment, start.max(disk_end)..end);
+            // The rest of the last span, if that is only in memory.
+            let checked_end = expected.as_ref().map_or(disk_end, Expected::end);
+            let memory_start = log.tail.start_of(segment).unwrap_or(segment_end).min(checked_end);
+            let checked_only = memory_start..checked_end;
+            Some((end, disk_end, in_memory, expected, log.tail.slices(segment, checked_only)))
         })?;
+        // Sealed meanwhile: another look. Replaced: the walk is void, which its caller sees.
+        let Some((end, disk_end, in_memory, expected, checked_only)) = decided else {
+            return Ok(View { start, end: start, pieces: Vec::new(), damaged_at: None });
+        };
+        if start >= disk_end {
+            return Ok(View { start, end, pieces: in_memory, damaged_at: None });
+        }
+        let version = self.version_of(id, segment);
+        let _walking = self.walking(id, segment, version);
+        let path = || self.segment_path(partition, segment, version);
+        let failed = |source| LogError::Io { path: path(), source };
+        let file = self.segment_file(id, partition, segment, Open::Existing).await.map_err(failed)?;
+        let memory_bytes: u64 = checked_only.iter().map(|slice| slice.len() as u64).sum();
+        let (read_start, read_end) = match &expected {
+            Some(expected) => (span_start(start), expected.end() - memory_bytes),
+            None => (start, disk_end),
+        };
+        let buffer = read_blocks(&*file, read_start, read_end).await.map_err(failed)?;
+        let from = block_start(read_start);
+        let here = (read_end.saturating_sub(from) as usize).min(buffer.len());
+        let buffer = buffer.freeze();
+        let mut sound_end = from + here as u64;
+        if let Some(expected) = &expected {
+            let mut pieces = vec![&buffer[..here]];
+            pieces.extend(checked_only.iter().map(|slice| &slice[..]));
+            sound_end = self.matching((id, segment, version), expected, &pieces).min(sound_end);
+        }
+        if sound_end <= start {
+            return Err(LogError::Damaged { segment: file_name(&path()), position: start });
+        }
+        if sealed.is_some() {
+            self.verified((id, segment, version), span_start(start)..sound_end);
+        }
+        let last = sound_end.min(disk_end);
         let mut pieces = Vec::with_capacity(1 + in_memory.len());
-        if start < disk_end {
-            let version = self.version_of(id, segment);
-            let path = || self.segment_path(partition, segment, version);
-            let failed = |source| LogError::Io { path: path(), source };
-            let file = self.segment_file(id, partition, segment, Open::Existing).await.map_err(failed)?;
-            let buffer = read_blocks(&*file, start, disk_end).await.map_err(failed)?;
-            let from = block_start(start);
-            let (first, last) = ((start - from) as usize, (disk_end - from) as usize);
-            if buffer.len() < last {
-                let position = from + buffer.len() as u64;
-                return Err(LogError::Damaged { segment: file_name(&path()), position });
-            }
-            pieces.push(buffer.freeze().slice(first..last).into_bytes());
+        pieces.push(buffer.slice((start - from) as usize..(last - from) as usize).into_bytes());
+        if last < disk_end {
+            return Ok(View { start, end: last, pieces, damaged_at: Some(last) });
         }
         pieces.extend(in_memory);
-        Ok(View { start, end, pieces })
+        Ok(View { start, end, pieces, damaged_at: None })
     }
 
     /// Where in a segment a walk towards `seek` starts.
@@ -314,11 +380,23 @@ impl Store {
                 nearest.unwrap_or(Entry::first(segment))
             }
         };
+        if let Seek::Offset(offset) = seek {
+            // The span in which the offset lies: a damaged one before it is not walked through.
+            let sealed = self.sealed_spans(id, partition, segment).await?;
+            let start = self.with_log(id, |log| {
+                let live = log.live_segment(segment).and_then(|live| live.spans.as_ref());
+                let sealed = sealed.as_ref().map(|(spans, _)| &**spans);
+                sealed.or(live).and_then(|spans| spans.batch_before(offset))
+            })?;
+            if let Some((_, position)) = start.filter(|&(_, position)| position > entry.position) {
+                return Ok(Place { segment, position, entry: None, replacements });
+            }
+        }
         Ok(Place { segment, position: entry.position, entry: Some(entry), replacements })
     }
 
     /// The index of a segment as its file has it, and what walks have learned; from the first batch on.
-    async fn older_index(
+    pub(super) async fn older_index(
         &self,
         id: LogId,
         partition: TopicPartition,

@@ -404,6 +404,15 @@ impl Store {
                 file.sync_data().await.map_err(final_error)?;
                 file.set_length(length).await?;
                 self.save_index(id, segment).await;
+                // Without it, the first read of the segment makes it anew.
+                let spans =
+                    self.with_log(id, |log| log.live_segment(segment).and_then(|live| live.spans.take()));
+                if let Ok(Some(spans)) = spans {
+                    let saved = self.save_spans(partition, segment, 0, &spans).await;
+                    let _ = self
+                        .with_log(id, |log| log.live_segment(segment).map(|live| live.spans = Some(spans)));
+                    saved?;
+                }
                 let gone = self.with_log(id, |log| {
                     if let Some(live) = log.live.pop_front() {
                         let (base, max_timestamp) = (live.base, live.max_timestamp);
@@ -431,12 +440,15 @@ impl Store {
         self.sweep_leftovers(id, partition).await?;
         let file = self.segment_file(id, partition, segment, Open::OrCreate).await?;
         let allocated = block_start(file.length().await?);
-        let index = self.index_path(partition, segment, 0);
-        let stale = self.disk.remove_file(&index).await;
-        if !is_absent(&stale) {
-            stale?;
+        for path in [self.index_path(partition, segment, 0), self.sidecar_path(partition, segment, 0)] {
+            let stale = self.disk.remove_file(&path).await;
+            if !is_absent(&stale) {
+                stale?;
+            }
         }
         self.indexes.borrow_mut().remove(&(id, segment, 0));
+        self.sidecars.borrow_mut().remove(&(id, segment, 0));
+        self.verified.borrow_mut().remove(&(id, segment, 0));
         self.disk.sync_directory(&directory).await?;
         let _ = self.with_log(id, |log| {
             log.live_segment(segment).map(|live| (live.created, live.allocated) = (true, allocated))

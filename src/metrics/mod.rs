@@ -3,11 +3,17 @@
 //! The room knows no other room: names of APIs and of errors are the caller's. A counter only grows; what is
 //! open now is a difference of two. [`ShardMetrics`] counts, [`Snapshot`] is added up and shown.
 
+mod stalls;
+
 use std::{
     fmt,
     ops::AddAssign,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
 };
+
+use stalls::StallHistogram;
+pub use stalls::Stalls;
 
 /// API keys that have a counter of their own: 0 up to this, exclusive. Others share the last.
 pub const API_KEYS_MAX: usize = 128;
@@ -36,6 +42,11 @@ counters! {
     SegmentBytes, "segment_bytes", "Bytes written to segments.";
     CheckpointBytes, "checkpoint_bytes", "Bytes written to checkpoints and indexes.";
     ConnectionsOpened, "connections_opened", "Connections accepted.";
+    FetchMemoryBytes, "fetch_memory_bytes", "Bytes of records answered from memory.";
+    FetchSendfileBytes, "fetch_sendfile_bytes", "Bytes of segments sent by sendfile.";
+    FetchDirectBytes, "fetch_direct_bytes", "Bytes of segments read directly and sent.";
+    FetchCacheHits, "fetch_cache_hits", "Chunks of segments that were in the page cache.";
+    FetchReadAheads, "fetch_read_aheads", "Chunks of segments read ahead into the page cache.";
     ConnectionsClosed, "connections_closed", "Connections that have ended.";
 }
 
@@ -48,11 +59,16 @@ counters! {
 pub struct ShardMetrics {
     counters: [AtomicU64; COUNTERS.len()],
     requests: [AtomicU64; API_KEYS_MAX],
+    stalls: StallHistogram,
 }
 
 impl Default for ShardMetrics {
     fn default() -> Self {
-        Self { counters: [const { AtomicU64::new(0) }; _], requests: [const { AtomicU64::new(0) }; _] }
+        Self {
+            counters: [const { AtomicU64::new(0) }; _],
+            requests: [const { AtomicU64::new(0) }; _],
+            stalls: StallHistogram::default(),
+        }
     }
 }
 
@@ -78,12 +94,18 @@ impl ShardMetrics {
         bump(&self.requests[index], 1);
     }
 
+    /// The core's driver took this long to look at its ring again. Only on the shard's own core.
+    pub fn stalled(&self, stall: Duration) {
+        self.stalls.record(stall);
+    }
+
     /// What was counted so far. Each number is right; together they are of nearly one moment.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
             counters: std::array::from_fn(|index| self.counters[index].load(Relaxed)),
             requests: std::array::from_fn(|index| self.requests[index].load(Relaxed)),
+            stalls: self.stalls.snapshot(),
         }
     }
 }
@@ -93,11 +115,12 @@ impl ShardMetrics {
 pub struct Snapshot {
     counters: [u64; COUNTERS.len()],
     requests: [u64; API_KEYS_MAX],
+    stalls: Stalls,
 }
 
 impl Default for Snapshot {
     fn default() -> Self {
-        Self { counters: [0; _], requests: [0; _] }
+        Self { counters: [0; _], requests: [0; _], stalls: Stalls::default() }
     }
 }
 
@@ -123,6 +146,12 @@ impl Snapshot {
         (appended > 0).then(|| written as f64 / appended as f64)
     }
 
+    /// How long work waited for a core that was at something else.
+    #[must_use]
+    pub const fn stalls(&self) -> &Stalls {
+        &self.stalls
+    }
+
     /// APIs that were asked for, by key, with their numbers of requests.
     pub fn requests(&self) -> impl Iterator<Item = (i16, u64)> {
         (0..).zip(self.requests).filter(|&(_, count)| count > 0)
@@ -143,7 +172,7 @@ impl Snapshot {
         if let Some(ratio) = self.write_amplification() {
             line += &format!(", write_amplification {ratio:.3}");
         }
-        line + &format!(", connections_open {}", self.connections_open())
+        line + &format!(", connections_open {}, reactor_stall_us {}", self.connections_open(), self.stalls)
     }
 }
 
@@ -151,6 +180,7 @@ impl AddAssign<&Self> for Snapshot {
     fn add_assign(&mut self, other: &Self) {
         self.counters.iter_mut().zip(other.counters).for_each(|(sum, more)| *sum += more);
         self.requests.iter_mut().zip(other.requests).for_each(|(sum, more)| *sum += more);
+        self.stalls.add(&other.stalls);
     }
 }
 
@@ -174,6 +204,7 @@ mod tests {
         one.count(Counter::ConnectionsOpened);
         two.count(Counter::ConnectionsOpened);
         two.count(Counter::ConnectionsClosed);
+        one.stalled(Duration::from_micros(64));
         one.count_request(0);
         two.count_request(0);
         two.count_request(18);
@@ -189,7 +220,7 @@ mod tests {
         assert_eq!(sum.write_amplification(), Some(1.05));
         let line = sum.line(|api_key| format!("api{api_key}"));
         assert!(line.starts_with("requests 3 (api0 2, api18 1), errors 0, bytes_in 111, "), "{line}");
-        assert!(line.ends_with(", connections_open 1"), "{line}");
+        assert!(line.ends_with(", connections_open 1, reactor_stall_us p99 64 p99.9 64 max 64"), "{line}");
         assert!(Snapshot::default().line(|_| "").starts_with("requests 0, errors 0, "));
     }
 

@@ -64,6 +64,19 @@ pub fn open_data_directory(path: &Path, allow_tmpfs: bool) -> Result<DataLock, S
     Ok(lock)
 }
 
+/// Takes the lock of a data directory that is ours already, to read it; makes nothing else.
+///
+/// # Errors
+/// [`StartError::Locked`] while a broker runs on it, or another [`StartError`] about a data directory.
+pub fn lock_data_directory(path: &Path) -> Result<DataLock, StartError> {
+    let failed =
+        |source| StartError::DataDirectory { path: path.to_owned(), step: "find its format", source };
+    fs::metadata(path.join(FORMAT)).map_err(failed)?;
+    let lock = take_lock(path)?;
+    check_format(path)?;
+    Ok(lock)
+}
+
 /// Whether what we would write there would live in memory. Asks the nearest directory that exists.
 fn is_in_memory(path: &Path) -> io::Result<bool> {
     let path = std::path::absolute(path)?;

@@ -29,6 +29,7 @@ use crate::{
         format::partition_directory,
         index,
         partition_log::Sealed,
+        sidecar::SpanCheck,
     },
     model::{Offset, TopicPartition},
 };
@@ -80,6 +81,7 @@ struct Source {
     length: u64,
     position: u64,
     piece_bytes: u64,
+    check: Option<SpanCheck>,
 }
 
 impl Source {
@@ -100,6 +102,10 @@ impl Source {
     /// So many bytes of a piece were whole batches.
     fn advance(&mut self, read: usize, piece: &[u8]) -> Result<(), Interrupted> {
         if read > 0 {
+            // What was read so far is of use only if the pass comes to its end.
+            if self.check.as_mut().is_some_and(|check| !check.passes(&piece[..read])) {
+                return Err(self.damaged("it does not match its checksums"));
+            }
             (self.position, self.piece_bytes) = (self.position + read as u64, PIECE_BYTES);
             return Ok(());
         }
@@ -293,9 +299,10 @@ impl Store {
                 return Ok((cleaning, None));
             }
             let former_max = group.iter().map(|segment| segment.max_timestamp).max().unwrap_or(-1);
-            let (new, entries) = writer.finish(base, version, former_max).await?;
+            let (new, entries, spans) = writer.finish(base, version, former_max).await?;
             let index = self.index_path(partition, base, version);
             self.disk.write_small(&index, index::encode(base, &entries)).await?;
+            self.save_spans(partition, base, version, &spans).await?;
             self.disk.sync_directory(&partition_directory(&self.options.data, partition)).await?;
             let old = group.iter().map(|segment| (segment.base, segment.version)).collect();
             if !self.replace(id, &Replacement { old, new }).await? {
@@ -310,6 +317,7 @@ impl Store {
                 if self.version_of(id, base) != version {
                     let _ = self.disk.remove_file(&path).await;
                     let _ = self.disk.remove_file(&self.index_path(partition, base, version)).await;
+                    let _ = self.disk.remove_file(&self.sidecar_path(partition, base, version)).await;
                 }
                 other.map(|(cleaning, _)| (cleaning, former_bytes))
             }
@@ -321,7 +329,8 @@ impl Store {
         let path = self.segment_path(partition, segment.base, segment.version);
         let file = self.disk.open(&path, Open::Existing).await?;
         let name = file_name(&path);
-        Ok(Source { file, name, length: segment.length, position: 0, piece_bytes: PIECE_BYTES })
+        let check = self.span_check(id, partition, segment.base).await?;
+        Ok(Source { file, name, length: segment.length, position: 0, piece_bytes: PIECE_BYTES, check })
     }
 
     /// First timestamp of the first segment that a pass would compact, -1 for none.

@@ -11,6 +11,7 @@ use crate::{
     log::{
         index::{Entry, INDEX_INTERVAL_BYTES, NO_TIMESTAMP},
         partition_log::Sealed,
+        sidecar::Spans,
     },
     model::Offset,
 };
@@ -30,6 +31,7 @@ pub(super) struct SegmentWriter {
     has_untimed: bool,
     entries: Vec<Entry>,
     indexed_to: u64,
+    spans: Spans,
 }
 
 impl SegmentWriter {
@@ -48,6 +50,7 @@ impl SegmentWriter {
             has_untimed: false,
             entries: vec![Entry::first(base)],
             indexed_to: 0,
+            spans: Spans::new(base),
         })
     }
 
@@ -65,6 +68,7 @@ impl SegmentWriter {
                 self.has_untimed |= timestamp < 0;
             }
         }
+        self.spans.append_all(bytes);
         let mut rest = bytes;
         while !rest.is_empty() {
             let (now, later) = rest.split_at(rest.len().min(self.buffer.free()));
@@ -95,12 +99,12 @@ impl SegmentWriter {
         base: Offset,
         version: u32,
         former_max_timestamp: i64,
-    ) -> io::Result<(Sealed, Vec<Entry>)> {
+    ) -> io::Result<(Sealed, Vec<Entry>, Spans)> {
         self.flush().await?;
         self.file.sync_data().await?;
         self.file.set_length(self.end).await?;
         let untimed = if self.has_untimed { former_max_timestamp } else { NO_TIMESTAMP };
         let max_timestamp = self.max_timestamp.max(untimed);
-        Ok((Sealed { base, length: self.end, max_timestamp, version }, self.entries))
+        Ok((Sealed { base, length: self.end, max_timestamp, version }, self.entries, self.spans))
     }
 }

@@ -8,7 +8,9 @@ mod crash;
 mod damage;
 mod extents;
 mod log_start;
+mod ranges;
 mod retention;
+mod rot;
 
 use std::{
     cell::RefCell,
@@ -149,6 +151,7 @@ pub(super) fn small(options: &mut StoreOptions) {
     options.unsettled_bytes_max = 100_000;
     options.tail_cache_bytes_max = 32 * 1024;
     options.open_files_max = 2;
+    options.scrub_interval = Duration::MAX;
     options.compaction.backoff = Duration::from_millis(4);
 }
 
@@ -247,6 +250,7 @@ impl Broker {
             sim.spawn(store.clone().run_settling());
             sim.spawn(store.clone().run_checkpoints());
             sim.spawn(store.clone().run_compaction());
+            sim.spawn(store.clone().run_scrub());
             for index in partitions.clone().filter(|index| *index as usize % shards as usize == at) {
                 if logs.contains_key(&index) {
                     continue;

@@ -155,6 +155,7 @@ mod tests {
             ok: true,
             problems: &[],
             produce: Some(side),
+            write_amplification: None,
             consume: None,
             verification: None,
             acknowledgements: None,

@@ -153,7 +153,7 @@ impl StoreOptions {
             group_bytes_max: 1 << 20,
             flush_interval: Duration::from_millis(50),
             checkpoint_interval: Duration::from_secs(5),
-            extent_bytes_min: 64 << 10,
+            extent_bytes_min: 32 << 10,
             unsettled_bytes_max: 64 << 20,
             tail_cache_bytes_max: 64 << 20,
             open_files_max: 1024,

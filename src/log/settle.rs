@@ -31,6 +31,8 @@ use crate::{
 const SETTLE_BYTES_MIN: u64 = 128 * 1024;
 /// Smallest step in which a segment's space is reserved; slower logs have none made ahead.
 const ALLOCATE_BYTES_MIN: u64 = 64 * 1024;
+/// Seconds of appends, at the log's present rate, that a step is for.
+const ALLOCATE_SECONDS: u64 = 4;
 /// Largest step.
 const ALLOCATE_BYTES_MAX: u64 = 64 << 20;
 /// Bytes of one log written side by side.
@@ -231,10 +233,15 @@ impl Log {
 
     /// How far to reserve a segment of which `end` bytes are needed.
     fn space_ahead(&self, end: u64) -> u64 {
-        let step = self.rate.bytes_per_second().clamp(ALLOCATE_BYTES_MIN, ALLOCATE_BYTES_MAX);
+        let step = self.space_step();
         // What a segment may still grow to is no use to it beyond `segment.bytes`.
         let ahead = (end + step).min(block_end(self.settings.segment_bytes));
         block_end(ahead.max(end))
+    }
+
+    fn space_step(&self) -> u64 {
+        let rate = self.rate.bytes_per_second();
+        (rate * ALLOCATE_SECONDS).clamp(ALLOCATE_BYTES_MIN, ALLOCATE_BYTES_MAX)
     }
 
     /// Space should be made for the active segment before the appends come to its end.
@@ -245,23 +252,21 @@ impl Log {
             return false;
         }
         let left = live.allocated.saturating_sub(live.end);
-        !live.created
-            || (left < rate.min(ALLOCATE_BYTES_MAX) / 2 && self.space_ahead(live.end) > live.allocated)
+        !live.created || (left < self.space_step() / 2 && self.space_ahead(live.end) > live.allocated)
     }
 }
 
 impl Store {
-    /// Writes pending blocks to segments, makes space ahead of them and of the journal, until the store is
-    /// closed or fails.
+    /// Writes pending blocks to segments, and zeros ahead of the journal, until the store is closed or fails.
     pub async fn run_settling(self: Rc<Self>) {
         let workers = four(|| self.settle_worker(false));
-        let ahead = future::zip(self.prepare_worker(), self.prewrite_worker());
-        future::zip(workers, ahead).await;
+        future::zip(workers, self.prewrite_worker()).await;
     }
 
-    /// Writes the blocks of extents. Acknowledgements wait for it: it runs beside the journal.
+    /// Writes the blocks of extents, and makes space for those to come. Acknowledgements wait for it: it runs
+    /// beside the journal.
     pub(super) async fn run_extents(&self) {
-        four(|| self.settle_worker(true)).await;
+        future::zip(four(|| self.settle_worker(true)), self.prepare_worker()).await;
     }
 
     async fn settle_worker(&self, urgent: bool) {

@@ -462,6 +462,7 @@ impl Store {
                 return Err(OpenError::io(&self.directory(), error));
             }
         }
+        self.take_reserve().await;
         Ok(())
     }
 

@@ -103,6 +103,9 @@ pub(crate) struct ProduceArgs {
     /// Append every acknowledged batch to this file, for --verify-acks
     #[arg(long, value_name = "FILE")]
     pub ack_log: Option<PathBuf>,
+    /// The broker's process, whose writes are counted (default: who listens on the port, if it is this host's)
+    #[arg(long, value_name = "PID")]
+    pub broker_pid: Option<u32>,
     /// Survive lost connections; what was in flight counts as unknown
     #[arg(long)]
     pub reconnect: bool,

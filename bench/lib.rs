@@ -11,6 +11,7 @@
 //! - [`client`]: the protocol, as a client speaks it;
 //! - [`produce`]: streams, connections, the sending thread;
 //! - [`reader`], [`verify`], [`ack_log`], [`consume`]: what is read, and what is checked of it;
+//! - [`writes`]: what the broker's process writes to its disk meanwhile;
 //! - [`poll`]: epoll; [`report`]: tables, JSON, interval logs.
 //!
 //! State machines ([`schedule`], [`produce::stream`], [`produce::connection`], [`verify`], [`ack_log`]) know
@@ -33,6 +34,7 @@ mod schedule;
 mod stats;
 mod value;
 mod verify;
+mod writes;
 
 pub use args::Args;
 

@@ -55,6 +55,8 @@ pub struct Counts {
     pub records: u64,
     /// Bytes of their values.
     pub bytes: u64,
+    /// Bytes of the acknowledged batches, as they were sent.
+    pub batch_bytes: u64,
     /// Requests answered.
     pub requests: u64,
     /// Records that the broker refused.
@@ -74,6 +76,7 @@ impl Counts {
     pub fn add(&mut self, other: &Self) {
         self.records += other.records;
         self.bytes += other.bytes;
+        self.batch_bytes += other.batch_bytes;
         self.requests += other.requests;
         self.failed += other.failed;
         self.unknown += other.unknown;

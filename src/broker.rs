@@ -25,7 +25,7 @@ use tokio::{
 };
 
 use crate::{
-    config::{self, ConfigError, Settings, ShardSettings},
+    config::{self, ConfigError, FetchPath, Settings, ShardSettings},
     control::{Applied, Control, ControlError, ControlReply, NodeSettings, ReplyTo, ShardLink},
     coordinator::{
         classic::GroupLimits,
@@ -41,6 +41,7 @@ use crate::{
         mailbox::{MailReceiver, MailSender, mailbox},
         net::{self, Listener},
         ring::{Ring, RingOptions},
+        send::{FilePath, Sending},
     },
     log::{
         CompactionOptions, Generation, OpenError, Store, StoreOptions, current_generation, move_orphans,
@@ -408,7 +409,9 @@ async fn serve_core(parts: CoreParts) -> Result<(), String> {
     // The driver must run before anything is read; letters are taken once there is a shard.
     let shard_of_driver: Rc<std::cell::OnceCell<Rc<Shard>>> = Rc::default();
     let shard_cell = shard_of_driver.clone();
-    spawn(Queue::Foreground, ring.clone().drive(move || shard_cell.get().map_or(0, Shard::take_letters)));
+    let turns = parts.metrics.clone();
+    let drain = move || shard_cell.get().map_or(0, Shard::take_letters);
+    spawn(Queue::Foreground, ring.clone().drive(drain, move |stall| turns.stalled(stall)));
 
     let owned = parts.view.topics().flat_map(|topic| {
         let settings = topic.settings.clone();
@@ -457,7 +460,9 @@ async fn serve_core(parts: CoreParts) -> Result<(), String> {
 
     let groups = Coordinator::new(shard.clone(), coordinator_settings(&parts.settings));
     spawn(Queue::Foreground, groups.clone().run());
-    server::serve(Handlers::new(shard.clone(), groups), Listener::new(ring, parts.listener)).await;
+    let sending = Sending::new(file_path(parts.settings.fetch_path), own.read_ahead_max);
+    let listener = Listener::new(ring, parts.listener, sending);
+    server::serve(Handlers::new(shard.clone(), groups), listener).await;
     let closed = async { store.close(true).await.map_err(|error| error.to_string()) };
     let given_up = async {
         cores::sleep(CLOSE_MAX).await;
@@ -467,6 +472,14 @@ async fn serve_core(parts: CoreParts) -> Result<(), String> {
         ))
     };
     closed.or(given_up).await
+}
+
+const fn file_path(path: FetchPath) -> FilePath {
+    match path {
+        FetchPath::Auto => FilePath::Auto,
+        FetchPath::Sendfile => FilePath::Sendfile,
+        FetchPath::Direct => FilePath::Direct,
+    }
 }
 
 fn coordinator_settings(settings: &Settings) -> CoordinatorSettings {
@@ -502,6 +515,7 @@ fn store_options(settings: &Settings, id: ShardId, former: Generation) -> Result
     options.journal_files_max = own.journal_files_max as u32;
     options.flush_interval = Duration::from_millis(own.flush_interval_ms);
     options.checkpoint_interval = Duration::from_millis(own.checkpoint_interval_ms);
+    options.extent_bytes_min = if own.extent_bytes_min == 0 { usize::MAX } else { own.extent_bytes_min };
     options.unsettled_bytes_max = own.unsettled_bytes_max as u64;
     options.tail_cache_bytes_max = own.tail_cache_bytes_max;
     options.open_files_max = own.open_files_max;

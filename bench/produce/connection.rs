@@ -25,6 +25,8 @@ pub struct InFlight {
     pub count: u32,
     /// Bytes of their values.
     pub value_bytes: u64,
+    /// Bytes of their batch, as sent.
+    pub batch_bytes: u64,
     /// When it was built.
     pub sent_at: Nanos,
     correlation: i32,
@@ -66,22 +68,25 @@ impl Connection {
         self.next_correlation = correlation.wrapping_add(1) & i32::MAX;
         let intended = plan.intended(values.seat.stream, values.first, values.now);
         let timestamp = unix_ms(plan.clock.to_unix(intended));
-        if plan.codec == Codec::None {
+        let batch_bytes = if plan.codec == Codec::None {
             let bytes = batch::batch_bytes(values);
             template.append(&mut self.out, correlation, bytes, |out| batch::append(out, values, timestamp));
+            bytes
         } else {
             self.packed.clear();
             batch::append_compressed(&mut self.packed, &mut self.scratch, values, timestamp, plan.codec)?;
             template.append(&mut self.out, correlation, self.packed.len(), |out| {
                 out.extend_from_slice(&self.packed)
             });
-        }
+            self.packed.len()
+        };
         let sequences = values.first..values.first + u64::from(values.count);
         self.in_flight.push_back(InFlight {
             stream,
             first: values.first,
             count: values.count,
             value_bytes: sequences.map(|s| plan.value_bytes(values.seat.partition, s) as u64).sum(),
+            batch_bytes: batch_bytes as u64,
             sent_at: values.now,
             correlation,
         });

@@ -423,6 +423,7 @@ impl Worker {
         let counts = &mut self.meter.counts;
         counts.records += u64::from(request.count);
         counts.bytes += request.value_bytes;
+        counts.batch_bytes += request.batch_bytes;
         counts.requests += 1;
         counts.service.record(now - request.sent_at, 1);
         if plan.schedule.is_none() {

@@ -36,6 +36,9 @@ pub struct Document<'a> {
     /// The sending side.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub produce: Option<Side>,
+    /// Bytes that the broker's process wrote to its disk for each byte of acknowledged batches. Absent: unknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub write_amplification: Option<f64>,
     /// The reading side.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub consume: Option<Side>,
@@ -155,6 +158,7 @@ mod tests {
             consume: None,
             verification: None,
             acknowledgements: None,
+            write_amplification: None,
         };
         let value = serde_json::to_value(&document).expect("serializes");
         assert_eq!(value["schema_version"], 1);

@@ -54,6 +54,12 @@ fn problems(line: &mut String, counts: &Counts) {
     }
 }
 
+/// What the broker wrote to its disk for each byte it took.
+pub fn write_amplification(ratio: Option<f64>) -> String {
+    let ratio = ratio.map_or_else(|| "unknown".to_owned(), |ratio| format!("{ratio:.3}"));
+    format!("write amplification {ratio}\n")
+}
+
 /// The whole run of one role.
 pub fn summary(role: Role, counts: &Counts, elapsed: Nanos) -> String {
     let seconds = elapsed.max(1) as f64 / SECOND as f64;

@@ -22,6 +22,7 @@ use crate::report::json::{Document, SCHEMA_VERSION, Side};
 use crate::report::table;
 use crate::stats::{Counts, Role};
 use crate::verify::Verdict;
+use crate::writes::Writes;
 use reporter::Reporter;
 
 /// How long a run with neither `--duration`, `--records` nor `--payload-file` sends.
@@ -54,6 +55,16 @@ struct Outcome {
     /// Records that were due and never left.
     unsent: u64,
     ended: BTreeMap<Role, Nanos>,
+    /// What the broker wrote to its disk, if that could be seen.
+    written: Option<u64>,
+}
+
+impl Outcome {
+    /// Bytes written to the broker's disk for each byte of acknowledged batches.
+    fn write_amplification(&self, total: &Counts) -> Option<f64> {
+        let written = self.written.filter(|_| total.batch_bytes > 0)?;
+        Some(written as f64 / total.batch_bytes as f64)
+    }
 }
 
 /// Runs a mode to its end. `Ok(false)`: it ran, and something was wrong.
@@ -90,9 +101,11 @@ pub fn run(mode: &Mode) -> Result<bool, String> {
                 produce::prepare(&mut context, &args.load, args.ack_log.as_deref(), args.reconnect)?;
             settings = settings_of(common, Some(&args.load));
             reporter = Reporter::new(quiet, common.hlog.as_deref())?;
+            let writes = Writes::begin(&common.bootstrap, args.broker_pid);
             let running = produce::start(&context, prepared, &mut reporter);
             reporter.follow();
             produce::join(running, &mut outcome);
+            outcome.written = writes.and_then(|writes| writes.end());
         }
         Mode::Consume(args) => {
             let prepared = consume::prepare(&mut context, args)?;
@@ -183,6 +196,9 @@ fn report(
         problems.extend(problems_of(role, total, survives));
         if !quiet {
             print!("{}", table::summary(role, total, elapsed));
+            if mode == "produce" {
+                print!("{}", table::write_amplification(outcome.write_amplification(total)));
+            }
         }
     }
     // A run that survives lost connections cannot promise to have sent everything.
@@ -216,6 +232,7 @@ fn report(
             ok: problems.is_empty(),
             problems: &problems,
             produce: side(Role::Produce).map(|(t, e)| Side::new(t, e, reporter.seconds(Role::Produce))),
+            write_amplification: reporter.total(Role::Produce).and_then(|t| outcome.write_amplification(t)),
             consume: side(Role::Consume).map(|(t, e)| Side::new(t, e, reporter.seconds(Role::Consume))),
             verification: outcome.verdict.as_ref(),
             acknowledgements: outcome.acks.as_ref(),

@@ -157,7 +157,6 @@ pub(super) const KAFKA: &[Row] = &[
     kafka("log.flush.offset.checkpoint.interval.ms", Int, Some("60000"), NotActedOn, "How often the recovery point is saved; here shards.checkpoint.interval.ms says it."),
     kafka("log.flush.scheduler.interval.ms", Long, Some("9223372036854775807"), NotActedOn, "How often the need of a flush is looked at; here shards.flush.interval.ms says it."),
     kafka("log.flush.start.offset.checkpoint.interval.ms", Int, Some("60000"), NotActedOn, "How often log start offsets are saved; here shards.checkpoint.interval.ms says it."),
-    kafka("log.retention.check.interval.ms", Long, Some("300000"), NotActedOn, "How often logs are looked at for segments to delete."),
     kafka("max.connection.creation.rate", Int, Some("2147483647"), NotActedOn, "Most new connections per second."),
     kafka("max.connections.per.ip", Int, Some("2147483647"), NotActedOn, "Most connections from one address."),
     kafka("max.connections.per.ip.overrides", String, Some(""), NotActedOn, "Most connections from one address, for named addresses."),

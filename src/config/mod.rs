@@ -6,7 +6,7 @@
 //! `kind` (types and bounds of Kafka's keys), `kafka` (Kafka's keys that nothing here behaves by), `file` (TOML to
 //! assignments), `load` (assignments over defaults, then what must fit together), `show` (the settings in
 //! force, and how two differ), `broker` (settings as Kafka's tools read them), `dynamic` (changes while the broker
-//! runs), `reference` (the table as a page), `error`.
+//! runs), [`mod@reference`] (the table as a page: every setting), `error`.
 
 mod broker;
 mod dynamic;
@@ -15,7 +15,7 @@ mod file;
 mod kafka;
 mod kind;
 mod load;
-mod reference;
+pub mod reference;
 mod show;
 pub mod table;
 pub mod topic;
@@ -32,7 +32,7 @@ pub use file::{Assignment, ShardsOf};
 pub use load::load;
 pub use reference::reference;
 pub use show::{Difference, Effective};
-pub use value::{CoreChoice, Endpoint, Unit};
+pub use value::{CoreChoice, Endpoint, FetchPath, Unit};
 
 /// Most shards that one broker runs.
 pub const SHARDS_MAX: usize = 256;
@@ -81,6 +81,8 @@ pub struct Settings {
     pub partitions_max: usize,
     /// `default.replication.factor`
     pub default_replication_factor: i16,
+    /// `fetch.path`
+    pub fetch_path: FetchPath,
     /// `log.retention.check.interval.ms`
     pub retention_check_interval_ms: u64,
     /// `disk.reserve.bytes`, of all shards together.
@@ -122,6 +124,8 @@ pub struct ShardSettings {
     pub memory_bytes: usize,
     /// `unsettled.bytes.max`: journalled, not yet in segments.
     pub unsettled_bytes_max: usize,
+    /// `extent.bytes.min`: batches from this size on go to their segment at once; 0: none does.
+    pub extent_bytes_min: usize,
     /// `tail.cache.bytes.max`: settled, still in memory.
     pub tail_cache_bytes_max: usize,
     /// `journal.file.bytes`: whole blocks of 4096.
@@ -134,6 +138,8 @@ pub struct ShardSettings {
     pub checkpoint_interval_ms: u64,
     /// `open.files.max`
     pub open_files_max: usize,
+    /// `read.ahead.max`: chunks of 512 KiB.
+    pub read_ahead_max: usize,
     /// `ring.entries`: a power of two.
     pub ring_entries: u32,
     /// `receive.buffers`: a power of two.

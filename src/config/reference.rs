@@ -1,4 +1,6 @@
-//! The table as a page of Markdown.
+//! The table as a page of Markdown; this is it.
+//!
+#![doc = include_str!("reference.md")]
 
 use std::fmt::Write as _;
 

@@ -287,6 +287,9 @@ const OWN: &[Row] = &[
     live(row("socket.request.max.bytes", "100MiB", number(Bytes, 64 * KIB..=I32_MAX, |d, n| d.settings.socket_request_max_bytes = n as usize),
         "Largest request; a longer one closes its connection. A change holds for new connections.")),
 
+    row("fetch.path", "auto", text(|d, t| t.parse().map(|path| d.settings.fetch_path = path)),
+        "How closed segments are sent: auto (sendfile for what the page cache has or several consumers read, else direct), sendfile or direct."),
+
     // Topics, as they are created.
     live(row("auto.create.topics.enable", "true", Kind::Flag { set: |d, flag| d.settings.auto_create_topics_enable = flag },
         "Create a topic when a client asks for it.")),
@@ -331,6 +334,8 @@ const OWN: &[Row] = &[
         "Memory for requests, tails and caches of one core."),
     row("shards.unsettled.bytes.max", "64MiB", number(Bytes, MIB..=1 << 40, |d, n| d.shard.unsettled_bytes_max = n as usize),
         "Bytes in the journal that have not reached their segments."),
+    row("shards.extent.bytes.min", "64KiB", number(Bytes, 0..=1 << 40, |d, n| d.shard.extent_bytes_min = n as usize),
+        "Batches from this size on are written once, to their segment; smaller ones to the journal first. 0: all."),
     row("shards.tail.cache.bytes.max", "128MiB", number(Bytes, MIB..=1 << 44, |d, n| d.shard.tail_cache_bytes_max = n as usize),
         "Settled bytes kept in memory for consumers that follow the end."),
     row("shards.journal.file.bytes", "64MiB", number(Bytes, 4 * MIB..=4 * GIB, |d, n| d.shard.journal_file_bytes = n as u64),
@@ -343,6 +348,8 @@ const OWN: &[Row] = &[
         "How often the state that shortens recovery is saved."),
     row("shards.open.files.max", "2048", number(Count, 16..=1_000_000, |d, n| d.shard.open_files_max = n as usize),
         "Segment files of one core open at once."),
+    row("shards.read.ahead.max", "4", number(Count, 0..=1_024, |d, n| d.shard.read_ahead_max = n as usize),
+        "Reads of 512 KiB into the page cache that one core has under way at once; what is beyond is read directly."),
     row("shards.ring.entries", "1024", Kind::PowerOfTwo { range: 64..=32_768, set: |d, n| d.shard.ring_entries = n as u32 },
         "Operations that one submission of the core's I/O ring holds."),
     row("shards.receive.buffers", "1024", Kind::PowerOfTwo { range: 16..=32_768, set: |d, n| d.shard.receive_buffers = n as u16 },

@@ -127,6 +127,30 @@ impl fmt::Display for Endpoint {
     }
 }
 
+/// How bytes of sealed segments reach consumers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FetchPath {
+    /// `sendfile` for what the page cache has or several consumers want; else direct reads.
+    Auto,
+    /// Through the page cache, by `sendfile`.
+    Sendfile,
+    /// Past the page cache, by direct reads.
+    Direct,
+}
+
+impl FromStr for FetchPath {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "sendfile" => Ok(Self::Sendfile),
+            "direct" => Ok(Self::Direct),
+            _ => Err("auto, sendfile or direct".to_owned()),
+        }
+    }
+}
+
 /// Which of the cores that the process may use get a shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CoreChoice {

@@ -108,6 +108,23 @@ fn producer_ids_never_repeat_across_restarts() {
 }
 
 #[test]
+fn a_view_is_copied_by_what_changes_it_and_shares_the_topics_that_stay() {
+    let data = tempfile::tempdir().expect("directory");
+    let mut control = Control::open(data.path(), 1, node()).expect("opens");
+    let create = |name| ControlRequest::CreateTopics { topics: vec![topic(name, 4)], validate_only: false };
+    let _ = control.serve(create("first"));
+    let before = control.view();
+    let _ = control.serve(ControlRequest::ReserveProducerIds);
+    let _ = control.serve(create("first"));
+    assert!(Arc::ptr_eq(&before, &control.view()), "nothing has changed");
+    let _ = control.serve(create("second"));
+    let after = control.view();
+    assert!(before.topic("second").is_none() && after.topic("second").is_some());
+    let first = |view: &ClusterView| Arc::clone(view.topic("first").expect("there"));
+    assert!(Arc::ptr_eq(&first(&before), &first(&after)));
+}
+
+#[test]
 fn what_is_only_validated_leaves_no_trace() {
     let data = tempfile::tempdir().expect("directory");
     let mut control = Control::open(data.path(), 1, node()).expect("opens");

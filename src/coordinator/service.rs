@@ -41,7 +41,7 @@ use crate::{
     shard::{
         Shard,
         guest::Guest,
-        work::{Answer, PartitionRead, ProducePart, ProduceWork, ReadWork, Work},
+        work::{Answer, PartitionRead, ProducePart, ProduceWork, ReadLimits, ReadWork, Work},
     },
 };
 
@@ -285,7 +285,7 @@ impl Coordinator {
             let read = PartitionRead { partition: home, from, bytes_max: LOAD_BYTES, leader_epoch: None };
             let work = ReadWork {
                 reads: vec![read],
-                bytes_max: LOAD_BYTES,
+                limits: ReadLimits::in_memory(LOAD_BYTES),
                 until_bytes: 0,
                 wait_max: Duration::ZERO,
             };
@@ -303,7 +303,7 @@ impl Coordinator {
                 Some(Err(error)) => return Err(error.to_string()),
                 None => return Err("no answer".to_owned()),
             };
-            let bytes = outcome.records.concat();
+            let bytes = outcome.in_memory().concat();
             if bytes.is_empty() {
                 return Ok(());
             }

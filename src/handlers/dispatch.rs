@@ -21,7 +21,7 @@ use crate::{
         messages::{CoordinatorError, GroupRequest, GroupResult, Listed},
         service::Coordinator,
     },
-    log::LogError,
+    log::{LogError, Piece},
     model::{ErrorCode, PartitionIndex, PartitionView, ShardId, TopicView},
     shard::Shard,
     wire::{
@@ -34,7 +34,7 @@ use crate::{
 
 /// What will become a response: the pieces of its frame, none if the client wants no answer. Polled
 /// when the responses before it are out.
-pub type Response = Pin<Box<dyn Future<Output = Result<Vec<Bytes>, Close>>>>;
+pub type Response = Pin<Box<dyn Future<Output = Result<Vec<Piece>, Close>>>>;
 
 /// Why a connection is closed instead of an answer.
 #[derive(Debug, thiserror::Error)]
@@ -171,7 +171,7 @@ impl Handlers {
         shown.made.clone()
     }
 
-    async fn answer(&self, head: Head, body: Bytes, client: Client) -> Result<Vec<Bytes>, Close> {
+    async fn answer(&self, head: Head, body: Bytes, client: Client) -> Result<Vec<Piece>, Close> {
         let (shard, version) = (&self.shard, head.version);
         let settings = self.settings();
         let context = Context {
@@ -217,8 +217,8 @@ impl Handlers {
     }
 }
 
-fn frame_of<M: KafkaResponse>(head: Head, message: &M) -> Result<Vec<Bytes>, Close> {
-    Ok(vec![encode_response(head.api, head.version, head.correlation_id, message)?])
+fn frame_of<M: KafkaResponse>(head: Head, message: &M) -> Result<Vec<Piece>, Close> {
+    Ok(vec![encode_response(head.api, head.version, head.correlation_id, message)?.into()])
 }
 
 /// Groups questions by the core that owns their partition, each with its place in the response.

@@ -5,6 +5,7 @@ use std::{rc::Rc, time::Duration};
 use bytes::Bytes;
 
 use crate::{
+    log::Piece,
     metrics::Counter,
     model::{
         ClusterView, ErrorCode, LeaderEpoch, Offset, PartitionIndex, ShardId, TopicId, TopicPartition,
@@ -13,9 +14,11 @@ use crate::{
     partition::{ReadError, ReadOutcome},
     shard::{
         Shard,
-        work::{PartitionRead, ReadWork},
+        work::{PartitionRead, ReadLimits, ReadWork},
     },
-    wire::fetch::{FetchPartition, FetchPartitionResponse, FetchRequest, FetchResponse, FetchTopicResponse},
+    wire::fetch::{
+        FetchPartition, FetchPartitionResponse, FetchRequest, FetchResponse, FetchTopicResponse, FramePiece,
+    },
 };
 
 use super::dispatch::{Close, Head, Response, log_error_code};
@@ -24,8 +27,17 @@ use super::dispatch::{Close, Head, Response, log_error_code};
 const FIRST_WITH_TOPIC_IDS: i16 = 13;
 /// Most bytes of one response (`fetch.max.bytes`); its first batch is always whole.
 const FETCH_BYTES_MAX: usize = 55 << 20;
+/// Most bytes of one response that are held in memory until they are sent; more than this comes from
+/// files, or with the next fetch. Also the most that `min_bytes` can wait for.
+const FETCH_MEMORY_BYTES_MAX: usize = 1 << 20;
 /// Isolation level "read committed".
 const READ_COMMITTED: i8 = 1;
+
+impl FramePiece for Piece {
+    fn frame_bytes(&self) -> usize {
+        self.len()
+    }
+}
 
 /// Topic and partition, as places in the request.
 type Place = (usize, usize);
@@ -33,7 +45,7 @@ type Place = (usize, usize);
 struct Topic {
     name: String,
     id: TopicId,
-    partitions: Vec<FetchPartitionResponse>,
+    partitions: Vec<FetchPartitionResponse<Piece>>,
 }
 
 /// What is read by one core.
@@ -49,7 +61,7 @@ pub fn handle(shard: &Rc<Shard>, head: Head, body: Bytes) -> Response {
     Box::pin(async move { fetch(&shard, head, &body).await })
 }
 
-async fn fetch(shard: &Rc<Shard>, head: Head, body: &Bytes) -> Result<Vec<Bytes>, Close> {
+async fn fetch(shard: &Rc<Shard>, head: Head, body: &Bytes) -> Result<Vec<Piece>, Close> {
     let request = FetchRequest::parse(body, head.version)?;
     if request.session_id != 0 {
         // We keep no sessions and have never given out an id; the client begins again with a full fetch.
@@ -59,16 +71,19 @@ async fn fetch(shard: &Rc<Shard>, head: Head, body: &Bytes) -> Result<Vec<Bytes>
     let view = shard.view();
     let (mut topics, groups) = plan(shard, &view, &request, head.version);
     let bytes_max = usize::try_from(request.max_bytes).unwrap_or(0).min(FETCH_BYTES_MAX);
-    let bytes_min = usize::try_from(request.min_bytes).unwrap_or(0).min(bytes_max);
+    // Every core reads by itself.
+    let memory_max = FETCH_MEMORY_BYTES_MAX / groups.len().max(1);
+    let bytes_min = usize::try_from(request.min_bytes).unwrap_or(0).min(bytes_max).min(memory_max);
     let wait_max = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
     let refused =
         topics.iter().flat_map(|topic| &topic.partitions).any(|answer| answer.error != ErrorCode::None);
     let (until_bytes, wait_max) = if refused { (0, Duration::ZERO) } else { (bytes_min, wait_max) };
     let (works, places): (Vec<_>, Vec<_>) =
         groups.into_iter().map(|group| ((group.owner, group.reads), group.places)).unzip();
-    let results = shard.read(works, ReadWork { reads: Vec::new(), bytes_max, until_bytes, wait_max }).await;
+    let limits = ReadLimits { bytes_max, memory_max, ranges: true };
+    let results = shard.read(works, ReadWork { reads: Vec::new(), limits, until_bytes, wait_max }).await;
     let committed = request.isolation_level == READ_COMMITTED;
-    let mut left = bytes_max;
+    let mut left = ReadLimits { memory_max: FETCH_MEMORY_BYTES_MAX, ..limits };
     let mut found = false;
     for (results, places) in results.into_iter().zip(places) {
         for (result, (topic, partition)) in results.into_iter().zip(places) {
@@ -76,14 +91,18 @@ async fn fetch(shard: &Rc<Shard>, head: Head, body: &Bytes) -> Result<Vec<Bytes>
             let result = result.map(|mut outcome| {
                 // Several cores may together have read more than was asked for; the rest comes next time.
                 let bytes = outcome.bytes();
-                if bytes > left && found {
+                let memory = outcome.memory_bytes();
+                if found && (bytes > left.bytes_max || memory > left.memory_max) {
                     outcome.records.clear();
                 } else {
-                    left = left.saturating_sub(bytes);
+                    left.bytes_max = left.bytes_max.saturating_sub(bytes);
+                    left.memory_max = left.memory_max.saturating_sub(memory);
                     found |= bytes > 0;
                 }
                 outcome
             });
+            let memory = result.as_ref().map_or(0, ReadOutcome::memory_bytes);
+            shard.metrics().add(Counter::FetchMemoryBytes, memory as u64);
             fill(answer, result, committed);
             if answer.error != ErrorCode::None {
                 shard.metrics().count(Counter::Errors);
@@ -93,7 +112,7 @@ async fn fetch(shard: &Rc<Shard>, head: Head, body: &Bytes) -> Result<Vec<Bytes>
     Ok(respond(head, ErrorCode::None, topics))
 }
 
-fn respond(head: Head, error: ErrorCode, topics: Vec<Topic>) -> Vec<Bytes> {
+fn respond(head: Head, error: ErrorCode, topics: Vec<Topic>) -> Vec<Piece> {
     let mut topics = topics;
     let topics = topics
         .iter_mut()
@@ -175,7 +194,7 @@ fn add(groups: &mut Vec<Group>, owner: ShardId, read: PartitionRead, place: Plac
     }
 }
 
-fn fill(answer: &mut FetchPartitionResponse, result: Result<ReadOutcome, ReadError>, committed: bool) {
+fn fill(answer: &mut FetchPartitionResponse<Piece>, result: Result<ReadOutcome, ReadError>, committed: bool) {
     match result {
         Ok(outcome) => {
             answer.high_watermark = outcome.offsets.high_watermark.get();

@@ -123,7 +123,7 @@ pub fn handle(shard: &Rc<Shard>, head: Head, body: &Bytes) -> Result<Response, C
                 partitions: std::mem::take(&mut topic.partitions),
             })
             .collect();
-        Ok(vec![encode_produce_response(head.correlation_id, head.version, &topics, throttle_ms)])
+        Ok(vec![encode_produce_response(head.correlation_id, head.version, &topics, throttle_ms).into()])
     }))
 }
 

@@ -216,7 +216,7 @@ where
         let ring = Doorbell::new().and_then(|doorbell| Ring::new(&options, Arc::new(doorbell)));
         let result = match ring {
             Ok(ring) => {
-                spawn(Queue::Foreground, ring.clone().drive(|| 0));
+                spawn(Queue::Foreground, ring.clone().drive(|| 0, |_| {}));
                 Ok(body(Rc::new(DirectDisk::new(ring))).await)
             }
             Err(error) => Err(error),

@@ -19,6 +19,7 @@ use io_uring::{
 use super::{
     buffer::{AlignedBuffer, AlignedSlice, BLOCK},
     disk::{Disk, DiskFile, DiskFuture, Open, Sync},
+    file_range::SharedFile,
     idle::IdleThread,
     ring::{Ring, check},
 };
@@ -38,7 +39,9 @@ impl DirectDisk {
 }
 
 /// Runs a blocking call beside the reactor.
-async fn aside<T: Send + 'static>(call: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+pub(super) async fn aside<T: Send + 'static>(
+    call: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
     glommio::executor().spawn_blocking(call).await
 }
 
@@ -105,6 +108,11 @@ impl Disk for DirectDisk {
             .await?;
             Ok(Rc::new(DirectFile { ring: self.ring.clone(), file: Arc::new(file) }) as Rc<dyn DiskFile>)
         })
+    }
+
+    fn open_shared<'a>(&'a self, path: &'a Path) -> DiskFuture<'a, io::Result<Option<Arc<SharedFile>>>> {
+        let path = path.to_owned();
+        Box::pin(aside(move || SharedFile::open(&path).map(|file| Some(Arc::new(file)))))
     }
 
     fn list<'a>(&'a self, directory: &'a Path) -> DiskFuture<'a, io::Result<Vec<String>>> {
@@ -212,27 +220,33 @@ impl DirectFile {
         }
         Ok(())
     }
+}
 
-    async fn read(&self, mut buffer: AlignedBuffer, position: u64) -> io::Result<AlignedBuffer> {
-        let wanted = buffer.capacity();
-        let mut done = 0;
-        while done < wanted {
-            // SAFETY: `done` is below the capacity of the allocation.
-            let start = unsafe { buffer.as_mut_ptr().add(done) };
-            let entry =
-                opcode::Read::new(self.fd(), start, (wanted - done) as u32).offset(position + done as u64);
-            let (result, _, resource) = self.ring.start(entry.build(), (buffer, self.file.clone())).await;
-            buffer = resource.0;
-            let length = check(result)?;
-            done += length;
-            // A length that is no whole block, or none, is the end of the file.
-            if length % BLOCK != 0 || length == 0 {
-                break;
-            }
+/// Fills the buffer from `position` on, as far as the file goes.
+pub(super) async fn read_direct(
+    ring: &Rc<Ring>,
+    file: &Arc<fs::File>,
+    mut buffer: AlignedBuffer,
+    position: u64,
+) -> io::Result<AlignedBuffer> {
+    let wanted = buffer.capacity();
+    let mut done = 0;
+    while done < wanted {
+        // SAFETY: `done` is below the capacity of the allocation.
+        let start = unsafe { buffer.as_mut_ptr().add(done) };
+        let entry = opcode::Read::new(Fd(file.as_raw_fd()), start, (wanted - done) as u32)
+            .offset(position + done as u64);
+        let (result, _, resource) = ring.start(entry.build(), (buffer, file.clone())).await;
+        buffer = resource.0;
+        let length = check(result)?;
+        done += length;
+        // A length that is no whole block, or none, is the end of the file.
+        if length % BLOCK != 0 || length == 0 {
+            break;
         }
-        buffer.set_filled(done);
-        Ok(buffer)
     }
+    buffer.set_filled(done);
+    Ok(buffer)
 }
 
 impl DiskFile for DirectFile {
@@ -250,7 +264,7 @@ impl DiskFile for DirectFile {
         buffer: AlignedBuffer,
         position: u64,
     ) -> DiskFuture<'a, io::Result<AlignedBuffer>> {
-        Box::pin(self.read(buffer, position))
+        Box::pin(read_direct(&self.ring, &self.file, buffer, position))
     }
 
     fn sync_data(&self) -> DiskFuture<'_, io::Result<()>> {

@@ -9,9 +9,12 @@
 //! completed* has returned. Names (created, renamed, removed) are durable once
 //! [`Disk::sync_directory`] of their directory has returned.
 
-use std::{future::Future, io, path::Path, pin::Pin, rc::Rc};
+use std::{future::Future, io, path::Path, pin::Pin, rc::Rc, sync::Arc};
 
-use super::buffer::{AlignedBuffer, AlignedSlice};
+use super::{
+    buffer::{AlignedBuffer, AlignedSlice},
+    file_range::SharedFile,
+};
 
 /// A boxed future of this core.
 pub type DiskFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
@@ -43,6 +46,12 @@ pub trait Disk {
 
     /// Opens a file for direct reading and writing.
     fn open<'a>(&'a self, path: &'a Path, how: Open) -> DiskFuture<'a, io::Result<Rc<dyn DiskFile>>>;
+
+    /// Opens a file that nobody writes any more, for ranges of it to be sent from any core. `None`: this
+    /// disk has no such files, and its bytes are read before they are sent.
+    fn open_shared<'a>(&'a self, _path: &'a Path) -> DiskFuture<'a, io::Result<Option<Arc<SharedFile>>>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
 
     /// Names in a directory, unordered. An absent directory is an error of kind `NotFound`.
     fn list<'a>(&'a self, directory: &'a Path) -> DiskFuture<'a, io::Result<Vec<String>>>;

@@ -1,4 +1,4 @@
-//! Sockets on the shard's ring.
+//! Sockets on the shard's ring; how responses leave is `send.rs`.
 
 use std::{
     io,
@@ -11,15 +11,15 @@ use bytes::{BufMut, Bytes, BytesMut};
 use io_uring::{opcode, squeue, types::Fd};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 
-use super::ring::{RECEIVE_GROUP, ReceiveLease, Ring, check};
+use super::{
+    ring::{RECEIVE_GROUP, ReceiveLease, Ring, check},
+    send::Sending,
+};
 
 /// Connections that wait in the kernel to be accepted.
 const ACCEPT_BACKLOG: i32 = 4096;
 /// `IORING_RECVSEND_POLL_FIRST`: wait for data instead of trying at once.
 const POLL_FIRST: u16 = 1;
-/// Pieces in one send; the kernel's `UIO_MAXIOV`.
-pub const SEND_PIECES_MAX: usize = 1024;
-
 /// Binds a listening socket that other cores may share (`SO_REUSEPORT`).
 ///
 /// # Errors
@@ -39,13 +39,14 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 pub struct Listener {
     ring: Rc<Ring>,
     socket: Rc<TcpListener>,
+    sending: Rc<Sending>,
 }
 
 impl Listener {
-    /// Serves `socket` on `ring`.
+    /// Serves `socket` on `ring`; its connections send files as `sending` says.
     #[must_use]
-    pub fn new(ring: Rc<Ring>, socket: TcpListener) -> Self {
-        Self { ring, socket: Rc::new(socket) }
+    pub fn new(ring: Rc<Ring>, socket: TcpListener, sending: Sending) -> Self {
+        Self { ring, socket: Rc::new(socket), sending: Rc::new(sending) }
     }
 
     /// Ends listening at once. A pending accept would keep the socket open until the kernel has taken the
@@ -68,7 +69,8 @@ impl Listener {
         // SAFETY: the kernel has just made this descriptor for us; nobody else owns it.
         let socket = unsafe { OwnedFd::from_raw_fd(descriptor) };
         sockopt::set_tcp_nodelay(&socket, true)?;
-        Ok(Connection { ring: self.ring.clone(), socket: Rc::new(socket) })
+        let (ring, sending) = (self.ring.clone(), self.sending.clone());
+        Ok(Connection { ring, socket: Rc::new(socket), sending })
     }
 }
 
@@ -77,6 +79,7 @@ impl Listener {
 pub struct Connection {
     ring: Rc<Ring>,
     socket: Rc<OwnedFd>,
+    sending: Rc<Sending>,
 }
 
 /// What a vectored send points to; boxed, so that it stays where it is.
@@ -149,20 +152,8 @@ impl Connection {
         Ok(target)
     }
 
-    /// Sends all pieces in order, as they lie, without copying them together.
-    ///
-    /// # Errors
-    /// The connection is broken: some of it may have been sent.
-    pub async fn send(&self, mut pieces: Vec<Bytes>) -> io::Result<()> {
-        while !pieces.is_empty() {
-            let later = pieces.split_off(pieces.len().min(SEND_PIECES_MAX));
-            self.send_some(pieces).await?;
-            pieces = later;
-        }
-        Ok(())
-    }
-
-    async fn send_some(&self, pieces: Vec<Bytes>) -> io::Result<()> {
+    /// Sends all pieces in order with one operation, however long it takes. At most 1024 pieces.
+    pub(super) async fn send_whole(&self, pieces: Vec<Bytes>) -> io::Result<()> {
         let wanted: usize = pieces.iter().map(Bytes::len).sum();
         let flags = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
         let sent = if let [piece] = &pieces[..] {
@@ -186,6 +177,25 @@ impl Connection {
         };
         // MSG_WAITALL makes the kernel go on after a partial send; less than all is a broken connection.
         if sent == wanted { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+    }
+
+    /// Waits until the socket takes more, or is broken.
+    pub(super) async fn writable(&self) {
+        let entry = opcode::PollAdd::new(self.fd(), libc::POLLOUT as u32).build();
+        // An error shows in the send that follows.
+        let _ = self.ring.start(entry, self.socket.clone()).await;
+    }
+
+    pub(super) fn ring(&self) -> &Rc<Ring> {
+        &self.ring
+    }
+
+    pub(super) fn sending(&self) -> &Sending {
+        &self.sending
+    }
+
+    pub(super) fn socket(&self) -> &OwnedFd {
+        &self.socket
     }
 
     /// Ends the connection: pending and later operations of all clones fail or see its end.

@@ -12,6 +12,7 @@
 use std::{
     any::Any,
     cell::{Cell, RefCell},
+    collections::VecDeque,
     future::Future,
     io,
     ops::Deref,
@@ -64,6 +65,18 @@ pub struct Ring {
     buffers_returned: Cell<u64>,
     spin_max: Duration,
     parks: Cell<u64>,
+    bulk: RefCell<BulkTurns>,
+}
+
+/// Large sends that one turn of the driver lets through: a few hundred microseconds of copying.
+const BULK_SENDS_PER_TURN_MAX: usize = 4;
+
+/// Who may do a large piece of work before the driver looks at the ring again.
+#[derive(Default)]
+struct BulkTurns {
+    left: usize,
+    /// Whoever asked first goes first; the flag says that it may.
+    waiting: VecDeque<(Rc<Cell<bool>>, Waker)>,
 }
 
 #[derive(Default)]
@@ -106,6 +119,7 @@ impl Ring {
             buffers_returned: Cell::new(0),
             spin_max: options.spin_max,
             parks: Cell::new(0),
+            bulk: RefCell::default(),
         }))
     }
 
@@ -223,19 +237,64 @@ impl Ring {
         }
     }
 
-    /// Polls the ring for the life of the core. `drain` takes what came from other cores and says how
-    /// much that was; it is called every turn.
-    pub async fn drive(self: Rc<Self>, mut drain: impl FnMut() -> usize) {
+    /// Waits for a share of this turn of the driver: asked before each piece of work that takes the core
+    /// a large part of a millisecond, so that many such pieces never stand between two looks at the ring.
+    pub(super) async fn bulk_turn(&self) {
+        let granted: Rc<Cell<bool>> = Rc::default();
+        std::future::poll_fn(|context| {
+            let mut bulk = self.bulk.borrow_mut();
+            if granted.get() {
+                return Poll::Ready(());
+            }
+            if bulk.waiting.is_empty() && bulk.left > 0 {
+                bulk.left -= 1;
+                return Poll::Ready(());
+            }
+            bulk.waiting.retain(|(other, _)| !Rc::ptr_eq(other, &granted));
+            bulk.waiting.push_back((granted.clone(), context.waker().clone()));
+            if self.parked.get() {
+                self.doorbell.ring();
+            }
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Lets the next large pieces of work go. Says whether there was any.
+    fn grant_bulk_turns(&self) -> bool {
+        let mut bulk = self.bulk.borrow_mut();
+        let any = !bulk.waiting.is_empty();
+        bulk.left = BULK_SENDS_PER_TURN_MAX;
+        while bulk.left > 0
+            && let Some((granted, waker)) = bulk.waiting.pop_front()
+        {
+            granted.set(true);
+            bulk.left -= 1;
+            waker.wake();
+        }
+        any
+    }
+
+    /// Polls the ring for the life of the core.
+    ///
+    /// `drain` takes what came from other cores and says how much that was; it is called every turn.
+    /// `turned` is told how long the work that a turn found may have waited: the time since the turn
+    /// before, or since the driver's wake if it was parked in between. The longest is the reactor's stall.
+    pub async fn drive(self: Rc<Self>, mut drain: impl FnMut() -> usize, mut turned: impl FnMut(Duration)) {
         let mut spin = self.spin_max;
         let mut last_work = Instant::now();
         let mut last_reactor = last_work;
+        let mut last_turn = last_work;
         loop {
             let work = self.turn() + drain();
+            let bulk = self.grant_bulk_turns();
             let now = Instant::now();
-            if work > 0 {
+            if work > 0 || bulk {
                 last_work = now;
+                turned(now - last_turn);
             }
-            if self.pushed.get() > 0 || now - last_work < spin {
+            last_turn = now;
+            if self.pushed.get() > 0 || bulk || now - last_work < spin {
                 if work == 0 && self.pushed.get() == 0 {
                     // Whoever else wants this CPU goes first: the kernel's worker that completes a synced
                     // write runs here too, and would wait for the end of our time slice.
@@ -268,6 +327,7 @@ impl Ring {
             // when work comes close together again.
             last_work = Instant::now();
             last_reactor = last_work;
+            last_turn = last_work;
             spin = if last_work - parked_at < 2 * self.spin_max { self.spin_max } else { spin / 2 };
         }
     }
@@ -464,7 +524,7 @@ impl Drop for ReceiveLease {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::{
         io::{Read, Write},
         net::{SocketAddr, TcpStream},
@@ -480,6 +540,7 @@ mod tests {
         direct::DirectDisk,
         disk::{Disk, Open, Sync},
         net::{Listener, listen},
+        send::{FilePath, Piece, Sending},
     };
 
     fn options() -> RingOptions {
@@ -492,12 +553,14 @@ mod tests {
     }
 
     /// Runs `body` on a pinned core beside the driver of a ring.
-    fn on_a_core<F: Future<Output = ()> + 'static>(body: impl FnOnce(Rc<Ring>) -> F + Send + 'static) {
+    pub(crate) fn on_a_core<F: Future<Output = ()> + 'static>(
+        body: impl FnOnce(Rc<Ring>) -> F + Send + 'static,
+    ) {
         let cpu = crate::io::cores::allowed_cpus()[0];
         let core = Core::start(cpu, "test", move || async move {
             let doorbell = Arc::new(Doorbell::new().expect("eventfd"));
             let ring = Ring::new(&options(), doorbell).expect("ring");
-            spawn(Queue::Foreground, ring.clone().drive(|| 0));
+            spawn(Queue::Foreground, ring.clone().drive(|| 0, |_| {}));
             body(ring).await;
         });
         core.expect("core starts").join().expect("core ends well");
@@ -523,7 +586,7 @@ mod tests {
         on_a_core(move |ring| async move {
             let socket = listen("127.0.0.1:0".parse().expect("address")).expect("listen");
             sender.send(socket.local_addr().expect("address")).expect("send");
-            let listener = Listener::new(ring, socket);
+            let listener = Listener::new(ring, socket, Sending::new(FilePath::Auto, 1));
             let open = Rc::new(Cell::new(16));
             for _ in 0..16 {
                 let connection = listener.accept().await.expect("accept");
@@ -531,9 +594,9 @@ mod tests {
                 spawn(Queue::Foreground, async move {
                     while let Some(lease) = connection.receive().await.expect("receive") {
                         let (head, tail) = lease.split_at(lease.len() / 2);
-                        let pieces = vec![Bytes::copy_from_slice(head), Bytes::copy_from_slice(tail)];
+                        let pieces = [head, tail].map(|part| Piece::Memory(Bytes::copy_from_slice(part)));
                         drop(lease);
-                        connection.send(pieces).await.expect("send");
+                        connection.send(pieces.into()).await.expect("send");
                     }
                     open.set(open.get() - 1);
                 });
@@ -556,7 +619,8 @@ mod tests {
         on_a_core(move |ring| async move {
             let socket = listen("127.0.0.1:0".parse().expect("address")).expect("listen");
             sender.send(socket.local_addr().expect("address")).expect("send");
-            let connection = Listener::new(ring, socket).accept().await.expect("accept");
+            let connection =
+                Listener::new(ring, socket, Sending::new(FilePath::Auto, 1)).accept().await.expect("accept");
             let body = connection.receive_into(BytesMut::with_capacity(1_000_000), 1_000_000).await;
             let body = body.expect("whole body");
             assert!(body.iter().enumerate().all(|(i, &byte)| byte == i as u8));

@@ -7,7 +7,7 @@ use futures_lite::future;
 use crate::{
     io::disk::Open,
     log::{
-        LogId, Store,
+        LogId, Store, Written,
         checkpoint::{self, Checkpoint, Encoder},
         commit::RETRY_INTERVAL,
         recovery::Recovered,
@@ -115,6 +115,7 @@ impl Store {
             return Ok(());
         }
         let mut files = self.state.checkpoint_files.get();
+        self.count(Written::Checkpoints, bytes.len() as u64);
         self.disk.write_small(&self.directory().join(files.name_for(&checkpoint)), bytes).await?;
         files.written(&checkpoint);
         self.state.checkpoint_files.set(files);

@@ -111,6 +111,7 @@ impl Store {
         let (base, version) = (segment.base, segment.version);
         self.files.borrow_mut().remove(&(id, base, version));
         self.indexes.borrow_mut().remove(&(id, base, version));
+        self.shared_files.borrow_mut().forget(&(id, base, version));
         self.sidecars.borrow_mut().remove(&(id, base, version));
         self.verified.borrow_mut().remove(&(id, base, version));
         for path in [

@@ -26,8 +26,8 @@
 //! (memory), `journal.rs` and `commit.rs` (group commit), `settle.rs` (segments), `checkpoint.rs` (what)
 //! and `checkpointing.rs` (when), [`recovery`] and `replay.rs` (after a crash), [`generation`] (which
 //! shards' directories are valid), `compaction` (the last record of each key), `retention.rs`, [`sidecar`],
-//! `audit.rs` and `integrity.rs` (nothing damaged is served), `scrub.rs`, `reserve.rs` (a full disk), `reader.rs`, `time.rs`, [`index`],
-//! [`leader_epochs`]; `files.rs`, `lru.rs` and
+//! `audit.rs` and `integrity.rs` (nothing damaged is served), `scrub.rs`, `reserve.rs` (a full disk), `reader.rs`,
+//! `ranges.rs`, `time.rs`, [`index`], [`leader_epochs`]; `files.rs`, `lru.rs` and
 //! `slab.rs` are bounded caches and names.
 
 mod audit;
@@ -47,6 +47,7 @@ pub mod leader_epochs;
 mod lru;
 pub mod offline;
 mod partition_log;
+mod ranges;
 mod reader;
 pub mod recovery;
 mod replay;
@@ -73,10 +74,12 @@ use std::{
 
 use bytes::Bytes;
 
+pub use crate::io::send::Piece;
 pub use compaction::CompactionOptions;
 pub use error::{LogError, OpenError};
 pub use generation::{Generation, current_generation, move_orphans, publish_generation};
 pub use integrity::IntegrityCounts;
+pub use ranges::ReadLimits;
 pub use recovery::RecoveredLog;
 pub use slab::LogId;
 
@@ -166,6 +169,9 @@ impl StoreOptions {
     }
 }
 
+/// Smallest extent: what is smaller might not fill one block.
+const EXTENT_BYTES_MIN: usize = 4096;
+
 /// A batch in two pieces; the second may be empty.
 pub type Parts<'a> = [&'a [u8]; 2];
 
@@ -235,6 +241,7 @@ pub struct Store {
     sidecars: RefCell<Lru<SegmentKey, Rc<sidecar::Spans>>>,
     verified: RefCell<Lru<SegmentKey, VerifiedSpans>>,
     findings: RefCell<integrity::Findings>,
+    shared_files: RefCell<ranges::SharedFiles>,
     observer: RefCell<Option<Rc<dyn Observer>>>,
     state: State,
     signals: Signals,
@@ -376,7 +383,8 @@ impl Store {
         let new = NewBatch { base, next, epoch, max_timestamp, parts: batch, now_ms, starts_segment: None };
         let appended = logs.append(id, &new).ok_or(LogError::UnknownLog)?;
         let place = appended.place;
-        let is_large = bytes >= self.options.extent_bytes_min || journal.extends(id, place);
+        let is_large =
+            bytes >= self.options.extent_bytes_min.max(EXTENT_BYTES_MIN) || journal.extends(id, place);
         let is_extent = appended.has_space && is_large;
         let new_frame = if is_extent { Frame::extent } else { Frame::batch };
         let mut frame = new_frame(partition, epoch.get(), base, next);
@@ -663,6 +671,7 @@ impl Store {
         self.indexes.borrow_mut().retain(|key| key.0 != id);
         self.sidecars.borrow_mut().retain(|key| key.0 != id);
         self.verified.borrow_mut().retain(|key| key.0 != id);
+        self.shared_files.borrow_mut().forget_log(id);
         self.state.dirty.set(true);
         self.signals.settled.notify();
         self.signals.room.notify();

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use crate::{
     io::{buffer::block_start, disk::Open},
     log::{
-        LogError, LogId, OlderIndex, Store,
+        LogError, LogId, OlderIndex, Store, Written,
         files::{file_name, is_absent, read_blocks},
         format::{BATCH_HEADER_BYTES, BatchHead},
         index::{self, Entry, INDEX_FILE_BYTES_MAX, INDEX_INTERVAL_BYTES, Seek},
@@ -208,6 +208,25 @@ impl Store {
         })?
     }
 
+    /// Where the batch that holds `from` starts in `segment`; `None` if it is not in that segment.
+    pub(super) async fn batch_position(
+        &self,
+        id: LogId,
+        partition: TopicPartition,
+        segment: Offset,
+        from: Offset,
+        end: Offset,
+    ) -> Result<Option<u64>, LogError> {
+        let mut place = self.place(id, partition, segment, Seek::Offset(from)).await?;
+        let found = self
+            .search(id, partition, &mut place, READ_BYTES_MIN, end, |_, head| {
+                if head.next > from { Choice::TakeLast } else { Choice::Skip }
+            })
+            .await?;
+        let found = found.filter(|_| place.segment == segment);
+        Ok(found.map(|(slices, end)| end - slices.iter().map(Bytes::len).sum::<usize>() as u64))
+    }
+
     /// Walks from a place on, over as many views and segments as it takes, until something was taken or
     /// the walk was stopped. Says what was taken and where it ended.
     pub(super) async fn search(
@@ -306,6 +325,7 @@ impl Store {
             return Ok(View { start, end, pieces: in_memory, damaged_at: None });
         }
         let version = self.version_of(id, segment);
+        let _walking = self.walking(id, segment, version);
         let path = || self.segment_path(partition, segment, version);
         let failed = |source| LogError::Io { path: path(), source };
         let file = self.segment_file(id, partition, segment, Open::Existing).await.map_err(failed)?;
@@ -376,7 +396,7 @@ impl Store {
     }
 
     /// The index of a segment as its file has it, and what walks have learned; from the first batch on.
-    async fn older_index(
+    pub(super) async fn older_index(
         &self,
         id: LogId,
         partition: TopicPartition,
@@ -417,6 +437,7 @@ impl Store {
         index::merge(&mut entries.borrow_mut(), &live);
         let path = self.index_path(partition, segment, 0);
         let bytes = index::encode(segment, &entries.borrow());
+        self.count(Written::Checkpoints, bytes.len() as u64);
         let saved = self.disk.write_small(&path, bytes).await;
         if let Err(error) = &saved {
             tracing::warn!(file = %path.display(), %error, "index not written; look-ups will walk the segment");

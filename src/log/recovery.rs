@@ -1,7 +1,7 @@
 //! From what the last start left on disk to logs that can be appended to.
 //!
 //! Each shard of the new generation reads the checkpoint of *every* shard of the former one, takes the
-//! partitions it owns, and replays the journals from where the checkpoints say. Segments are never
+//! partitions it owns, and replays the journals that may hold frames of these from where the checkpoints say. Segments are never
 //! scanned: below the pictured position they are durable, all above is in the journal and written again,
 //! or in an extent that the journal names (`extents.rs`).
 //! Then everything is settled and synced, and the new generation's first checkpoint written. Until the
@@ -132,6 +132,7 @@ impl Store {
             sidecars: RefCell::new(Lru::new(o.indexes_max)),
             verified: RefCell::new(Lru::new(o.open_files_max)),
             findings: RefCell::default(),
+            shared_files: RefCell::default(),
             observer: RefCell::new(None),
             state: State::default(),
             signals: Signals::default(),

@@ -204,6 +204,10 @@ impl Log {
         let segment = live.base;
         let pending = live.settle_end() - live.settled;
         if live.rolled && pending == 0 {
+            // Space that is being reserved would come behind the end that sealing gives the file.
+            if self.preparing {
+                return Some(Step::Wait { segment });
+            }
             return Some(Step::Seal { segment, length: live.end });
         }
         if pending == 0 || (!live.rolled && pending < bytes_min && live.settled >= live.extent_end) {

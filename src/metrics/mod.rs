@@ -3,11 +3,17 @@
 //! The room knows no other room: names of APIs and of errors are the caller's. A counter only grows; what is
 //! open now is a difference of two. [`ShardMetrics`] counts, [`Snapshot`] is added up and shown.
 
+mod stalls;
+
 use std::{
     fmt,
     ops::AddAssign,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
 };
+
+use stalls::StallHistogram;
+pub use stalls::Stalls;
 
 /// API keys that have a counter of their own: 0 up to this, exclusive. Others share the last.
 pub const API_KEYS_MAX: usize = 128;
@@ -31,7 +37,16 @@ counters! {
     BytesOut, "bytes_out", "Bytes sent to clients.";
     RecordsIn, "records_in", "Records appended.";
     Hops, "hops", "Requests, or parts of them, sent to another core.";
+    BytesAppended, "bytes_appended", "Bytes of batches that have reached the disk.";
+    JournalBytes, "journal_bytes", "Bytes written to the journal.";
+    SegmentBytes, "segment_bytes", "Bytes written to segments.";
+    CheckpointBytes, "checkpoint_bytes", "Bytes written to checkpoints and indexes.";
     ConnectionsOpened, "connections_opened", "Connections accepted.";
+    FetchMemoryBytes, "fetch_memory_bytes", "Bytes of records answered from memory.";
+    FetchSendfileBytes, "fetch_sendfile_bytes", "Bytes of segments sent by sendfile.";
+    FetchDirectBytes, "fetch_direct_bytes", "Bytes of segments read directly and sent.";
+    FetchCacheHits, "fetch_cache_hits", "Chunks of segments that were in the page cache.";
+    FetchReadAheads, "fetch_read_aheads", "Chunks of segments read ahead into the page cache.";
     ConnectionsClosed, "connections_closed", "Connections that have ended.";
 }
 
@@ -44,11 +59,16 @@ counters! {
 pub struct ShardMetrics {
     counters: [AtomicU64; COUNTERS.len()],
     requests: [AtomicU64; API_KEYS_MAX],
+    stalls: StallHistogram,
 }
 
 impl Default for ShardMetrics {
     fn default() -> Self {
-        Self { counters: [const { AtomicU64::new(0) }; _], requests: [const { AtomicU64::new(0) }; _] }
+        Self {
+            counters: [const { AtomicU64::new(0) }; _],
+            requests: [const { AtomicU64::new(0) }; _],
+            stalls: StallHistogram::default(),
+        }
     }
 }
 
@@ -74,12 +94,18 @@ impl ShardMetrics {
         bump(&self.requests[index], 1);
     }
 
+    /// The core's driver took this long to look at its ring again. Only on the shard's own core.
+    pub fn stalled(&self, stall: Duration) {
+        self.stalls.record(stall);
+    }
+
     /// What was counted so far. Each number is right; together they are of nearly one moment.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
             counters: std::array::from_fn(|index| self.counters[index].load(Relaxed)),
             requests: std::array::from_fn(|index| self.requests[index].load(Relaxed)),
+            stalls: self.stalls.snapshot(),
         }
     }
 }
@@ -89,11 +115,12 @@ impl ShardMetrics {
 pub struct Snapshot {
     counters: [u64; COUNTERS.len()],
     requests: [u64; API_KEYS_MAX],
+    stalls: Stalls,
 }
 
 impl Default for Snapshot {
     fn default() -> Self {
-        Self { counters: [0; _], requests: [0; _] }
+        Self { counters: [0; _], requests: [0; _], stalls: Stalls::default() }
     }
 }
 
@@ -108,6 +135,21 @@ impl Snapshot {
     #[must_use]
     pub const fn connections_open(&self) -> u64 {
         self.get(Counter::ConnectionsOpened).saturating_sub(self.get(Counter::ConnectionsClosed))
+    }
+
+    /// Bytes written to the disk for each byte appended; `None` before the first.
+    #[must_use]
+    pub fn write_amplification(&self) -> Option<f64> {
+        let written = [Counter::JournalBytes, Counter::SegmentBytes, Counter::CheckpointBytes];
+        let written: u64 = written.into_iter().map(|class| self.get(class)).sum();
+        let appended = self.get(Counter::BytesAppended);
+        (appended > 0).then(|| written as f64 / appended as f64)
+    }
+
+    /// How long work waited for a core that was at something else.
+    #[must_use]
+    pub const fn stalls(&self) -> &Stalls {
+        &self.stalls
     }
 
     /// APIs that were asked for, by key, with their numbers of requests.
@@ -127,7 +169,10 @@ impl Snapshot {
         for &(counter, name) in COUNTERS {
             line += &format!(", {name} {}", self.get(counter));
         }
-        line + &format!(", connections_open {}", self.connections_open())
+        if let Some(ratio) = self.write_amplification() {
+            line += &format!(", write_amplification {ratio:.3}");
+        }
+        line + &format!(", connections_open {}, reactor_stall_us {}", self.connections_open(), self.stalls)
     }
 }
 
@@ -135,6 +180,7 @@ impl AddAssign<&Self> for Snapshot {
     fn add_assign(&mut self, other: &Self) {
         self.counters.iter_mut().zip(other.counters).for_each(|(sum, more)| *sum += more);
         self.requests.iter_mut().zip(other.requests).for_each(|(sum, more)| *sum += more);
+        self.stalls.add(&other.stalls);
     }
 }
 
@@ -158,17 +204,23 @@ mod tests {
         one.count(Counter::ConnectionsOpened);
         two.count(Counter::ConnectionsOpened);
         two.count(Counter::ConnectionsClosed);
+        one.stalled(Duration::from_micros(64));
         one.count_request(0);
         two.count_request(0);
         two.count_request(18);
+        assert_eq!(one.snapshot().write_amplification(), None);
+        one.add(Counter::BytesAppended, 1000);
+        one.add(Counter::JournalBytes, 50);
+        two.add(Counter::SegmentBytes, 1000);
         let mut sum = Snapshot::default();
         sum += &one.snapshot();
         sum += &two.snapshot();
         assert_eq!(sum.get(Counter::BytesIn), 111);
         assert_eq!(sum.connections_open(), 1);
+        assert_eq!(sum.write_amplification(), Some(1.05));
         let line = sum.line(|api_key| format!("api{api_key}"));
         assert!(line.starts_with("requests 3 (api0 2, api18 1), errors 0, bytes_in 111, "), "{line}");
-        assert!(line.ends_with(", connections_open 1"), "{line}");
+        assert!(line.ends_with(", connections_open 1, reactor_stall_us p99 64 p99.9 64 max 64"), "{line}");
         assert!(Snapshot::default().line(|_| "").starts_with("requests 0, errors 0, "));
     }
 

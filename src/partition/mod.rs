@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use crate::{
     io::signal::Signal,
-    log::{AppendInfo, LogError, LogId, RecoveredLog, Store},
+    log::{AppendInfo, LogError, LogId, Piece, ReadLimits, RecoveredLog, Store},
     model::{LeaderEpoch, Offset, ProducerId, TopicPartition, TopicSettings},
     record::{self, RecordBatch, Sound, StoredHeader},
 };
@@ -115,8 +115,9 @@ pub enum ReadError {
 /// What a read found: whole batches as they lie in the log, and the partition's offsets.
 #[derive(Debug, Clone)]
 pub struct ReadOutcome {
-    /// The batches, as slices of the log; the first may begin below the offset asked for.
-    pub records: Vec<Bytes>,
+    /// The batches, as slices of the log or ranges of its files; the first may begin below the offset
+    /// asked for.
+    pub records: Vec<Piece>,
     /// The offsets at the time of the read.
     pub offsets: PartitionOffsets,
 }
@@ -125,7 +126,27 @@ impl ReadOutcome {
     /// Bytes of records.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.records.iter().map(Bytes::len).sum()
+        self.records.iter().map(Piece::len).sum()
+    }
+
+    /// The records, of a read that wanted all of them in memory.
+    ///
+    /// # Panics
+    /// If some are ranges of files.
+    #[must_use]
+    pub fn in_memory(self) -> Vec<Bytes> {
+        let bytes = |piece| match piece {
+            Piece::Memory(bytes) => bytes,
+            Piece::File(_) => panic!("a range of a file, but the read wanted memory"),
+        };
+        self.records.into_iter().map(bytes).collect()
+    }
+
+    /// Bytes of records that it holds in memory.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        let memory = self.records.iter().filter(|piece| matches!(piece, Piece::Memory(_)));
+        memory.map(Piece::len).sum()
     }
 }
 
@@ -382,14 +403,14 @@ impl Partition {
 
     /// Reads whole batches from `from` up to the high watermark.
     ///
-    /// At most `max_bytes`, but with `at_least_one` the first batch whatever its size (KIP-74).
+    /// At most as `limits` says, but with `at_least_one` the first batch whatever its size (KIP-74).
     ///
     /// # Errors
     /// See [`ReadError`].
     pub async fn read(
         &self,
         from: Offset,
-        max_bytes: usize,
+        limits: ReadLimits,
         at_least_one: bool,
     ) -> Result<ReadOutcome, ReadError> {
         let offsets = self.offsets();
@@ -397,10 +418,10 @@ impl Partition {
             let (log_start_offset, log_end_offset) = (offsets.log_start_offset, offsets.log_end_offset);
             return Err(ReadError::OutOfRange { offset: from, log_start_offset, log_end_offset });
         }
-        let records = if from >= offsets.high_watermark || max_bytes == 0 && !at_least_one {
+        let records = if from >= offsets.high_watermark || limits.bytes_max == 0 && !at_least_one {
             Vec::new()
         } else {
-            self.store.read(self.log, from, offsets.high_watermark, max_bytes, at_least_one).await?
+            self.store.read_pieces(self.log, from, offsets.high_watermark, limits, at_least_one).await?
         };
         Ok(ReadOutcome { records, offsets })
     }

@@ -11,12 +11,15 @@ use std::{
     rc::Rc,
 };
 
-use bytes::Bytes;
 use futures_lite::{FutureExt, future::poll_once};
 
 use crate::{
     handlers::{Close, Handlers, Response},
-    io::{net::Connection, signal::Signal},
+    io::{
+        net::Connection,
+        send::{Piece, Sent},
+        signal::Signal,
+    },
     metrics::Counter,
     shard::{Shard, budget::Permit},
 };
@@ -25,6 +28,8 @@ use super::frames::{FrameError, FrameReader};
 
 /// Pieces of responses that are sent together.
 const PIECES_TOGETHER_MAX: usize = 256;
+/// Responses are gathered up to this many bytes: what the connection holds while its peer does not read.
+const BYTES_TOGETHER_MAX: usize = 64 << 10;
 
 /// A connection as the listener knows it.
 pub struct Served {
@@ -173,11 +178,14 @@ async fn write_responses(shard: &Rc<Shard>, served: &Rc<Served>) -> Result<(), C
         let mut pieces = (&mut in_flight.response).await.map_err(Closed::Request)?;
         let mut answered = vec![in_flight];
         // Whatever else is ready goes out with it.
-        while pieces.len() < PIECES_TOGETHER_MAX {
+        let mut bytes: usize = pieces.iter().map(Piece::len).sum();
+        while pieces.len() < PIECES_TOGETHER_MAX && bytes < BYTES_TOGETHER_MAX {
             let Some(mut next) = served.queue.borrow_mut().pop_front() else { break };
             match poll_once(&mut next.response).await {
                 Some(more) => {
-                    pieces.extend(more.map_err(Closed::Request)?);
+                    let more = more.map_err(Closed::Request)?;
+                    bytes += more.iter().map(Piece::len).sum::<usize>();
+                    pieces.extend(more);
                     answered.push(next);
                 }
                 None => {
@@ -188,10 +196,23 @@ async fn write_responses(shard: &Rc<Shard>, served: &Rc<Served>) -> Result<(), C
         }
         served.taken.raise();
         if !pieces.is_empty() {
-            shard.metrics().add(Counter::BytesOut, pieces.iter().map(Bytes::len).sum::<usize>() as u64);
-            served.connection.send(pieces).await.map_err(Closed::Send)?;
+            shard.metrics().add(Counter::BytesOut, bytes as u64);
+            let sent = served.connection.send(pieces).await.map_err(Closed::Send)?;
+            count_sent(shard, &sent);
             served.active_ms.set(shard.clock().monotonic_ms());
         }
+    }
+}
+
+fn count_sent(shard: &Shard, sent: &Sent) {
+    let counts = [
+        (Counter::FetchSendfileBytes, sent.sendfile),
+        (Counter::FetchDirectBytes, sent.direct),
+        (Counter::FetchCacheHits, sent.cache_hits),
+        (Counter::FetchReadAheads, sent.read_aheads),
+    ];
+    for (counter, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
+        shard.metrics().add(counter, count);
     }
 }
 

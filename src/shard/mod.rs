@@ -28,7 +28,7 @@ use crate::{
         cores::{Queue, spawn},
         signal::Signal,
     },
-    log::{LogId, Observer, RecoveredLog, Store},
+    log::{LogId, Observer, RecoveredLog, Store, Written},
     metrics::{Counter, ShardMetrics},
     model::{ClusterView, LeaderEpoch, Offset, ProducerId, ShardId, TopicPartition, TopicSettings},
     partition::{Failure, FoundOffset, Partition, ReadError},
@@ -352,6 +352,16 @@ impl Observer for Shard {
         if let Some(partition) = partition {
             partition.progressed(written_end, durable_end);
         }
+    }
+
+    fn wrote(&self, what: Written, bytes: u64) {
+        let counter = match what {
+            Written::Appended => Counter::BytesAppended,
+            Written::Journal => Counter::JournalBytes,
+            Written::Segments => Counter::SegmentBytes,
+            Written::Checkpoints => Counter::CheckpointBytes,
+        };
+        self.metrics.add(counter, bytes);
     }
 
     fn snapshot(&self, log: LogId) -> Vec<u8> {

@@ -12,6 +12,7 @@ use futures_lite::FutureExt;
 
 use crate::{
     io::signal::Signal,
+    log::ReadLimits,
     metrics::Counter,
     model::ShardId,
     partition::{ReadError, ReadOutcome},
@@ -74,7 +75,7 @@ impl Shard {
     }
 
     async fn read_once(&self, work: &ReadWork) -> Results {
-        let mut left = work.bytes_max;
+        let mut left = work.limits;
         let mut found = false;
         let mut results = Vec::with_capacity(work.reads.len());
         for read in &work.reads {
@@ -82,7 +83,8 @@ impl Shard {
             if let Ok(outcome) = &result {
                 let bytes = outcome.bytes();
                 found |= bytes > 0;
-                left = left.saturating_sub(bytes);
+                left.bytes_max = left.bytes_max.saturating_sub(bytes);
+                left.memory_max = left.memory_max.saturating_sub(outcome.memory_bytes());
             }
             results.push(result);
         }
@@ -92,7 +94,7 @@ impl Shard {
     async fn read_partition(
         &self,
         read: &PartitionRead,
-        left: usize,
+        left: ReadLimits,
         at_least_one: bool,
     ) -> Result<ReadOutcome, ReadError> {
         let partition = self.partition(read.partition).ok_or(ReadError::NotLeader)?;
@@ -100,7 +102,8 @@ impl Shard {
         if let Some(error) = partition.failure() {
             return Err(error.into());
         }
-        partition.read(read.from, read.bytes_max.min(left), at_least_one).await
+        let limits = ReadLimits { bytes_max: read.bytes_max.min(left.bytes_max), ..left };
+        partition.read(read.from, limits, at_least_one).await
     }
 }
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::guest::Parcel;
 
+pub use crate::log::ReadLimits;
 use crate::{
     model::{LeaderEpoch, Offset, TopicPartition},
     partition::{Acks, AppendError, Appended, FoundOffset, ReadError, ReadOutcome},
@@ -70,8 +71,8 @@ pub struct ProducePart {
 pub struct ReadWork {
     /// The partitions, in the client's order.
     pub reads: Vec<PartitionRead>,
-    /// Stop reading past this many bytes; the first batch comes whatever its size.
-    pub bytes_max: usize,
+    /// Stop reading past this; the first batch comes whatever its size.
+    pub limits: ReadLimits,
     /// Wait until there are this many bytes,
     pub until_bytes: usize,
     /// but no longer than this.

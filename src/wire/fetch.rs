@@ -188,7 +188,7 @@ impl<'a> ForgottenTopic<'a> {
 
 /// A Fetch response, before it is cut into pieces.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FetchResponse<'a> {
+pub struct FetchResponse<'a, P = Bytes> {
     /// How long the client should stay silent.
     pub throttle_ms: i32,
     /// What is wrong with the request as a whole. Sent from version 7 on.
@@ -196,20 +196,20 @@ pub struct FetchResponse<'a> {
     /// The session, 0 for none. Sent from version 7 on.
     pub session_id: i32,
     /// What was read.
-    pub topics: Vec<FetchTopicResponse<'a>>,
+    pub topics: Vec<FetchTopicResponse<'a, P>>,
     /// Where the leaders named in [`FetchPartitionResponse::current_leader`] are. Sent from version 16 on.
     pub node_endpoints: Vec<NodeEndpoint<'a>>,
 }
 
 /// What was read of one topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FetchTopicResponse<'a> {
+pub struct FetchTopicResponse<'a, P = Bytes> {
     /// Its name as the request gave it; sent up to version 12.
     pub name: &'a str,
     /// Its id as the request gave it; sent from version 13 on.
     pub topic_id: TopicId,
     /// What was read of its partitions.
-    pub partitions: Vec<FetchPartitionResponse>,
+    pub partitions: Vec<FetchPartitionResponse<P>>,
 }
 
 /// A transaction that was aborted within the range read.
@@ -223,7 +223,7 @@ pub struct AbortedTransaction {
 
 /// What was read of one partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FetchPartitionResponse {
+pub struct FetchPartitionResponse<P = Bytes> {
     /// Its number as the request gave it.
     pub index: i32,
     /// What went wrong.
@@ -242,11 +242,23 @@ pub struct FetchPartitionResponse {
     pub aborted_transactions: Option<Vec<AbortedTransaction>>,
     /// Whom to ask instead (KIP-392), -1 for nobody. Sent from version 11 on.
     pub preferred_read_replica: i32,
-    /// Whole batches, in order, as slices of wherever they lie; they are sent as they are.
-    pub records: Vec<Bytes>,
+    /// Whole batches, in order, as parts of wherever they lie; they are sent as they are.
+    pub records: Vec<P>,
 }
 
-impl FetchPartitionResponse {
+/// A part of a frame: bytes, or something that whoever sends it can turn into bytes.
+pub trait FramePiece: From<Bytes> {
+    /// Bytes that it will be.
+    fn frame_bytes(&self) -> usize;
+}
+
+impl FramePiece for Bytes {
+    fn frame_bytes(&self) -> usize {
+        self.len()
+    }
+}
+
+impl<P: FramePiece> FetchPartitionResponse<P> {
     /// The answer for a partition of which nothing can be read.
     #[must_use]
     pub fn refused(index: i32, error: ErrorCode) -> Self {
@@ -267,7 +279,7 @@ impl FetchPartitionResponse {
     /// Bytes of records it carries.
     #[must_use]
     pub fn records_bytes(&self) -> usize {
-        self.records.iter().map(Bytes::len).sum()
+        self.records.iter().map(P::frame_bytes).sum()
     }
 }
 
@@ -285,56 +297,56 @@ pub struct NodeEndpoint<'a> {
 }
 
 /// Cuts header pieces off one growing buffer wherever records go out as they lie.
-struct Pieces {
+struct Pieces<P> {
     /// The first piece; kept open, because it holds the size of all.
     front: Option<BytesMut>,
-    rest: Vec<Bytes>,
+    rest: Vec<P>,
     out: BytesMut,
     flexible: bool,
 }
 
-impl Pieces {
+impl<P: FramePiece> Pieces<P> {
     fn writer(&mut self) -> Writer<'_> {
         Writer::new(&mut self.out, self.flexible)
     }
 
-    fn records(&mut self, records: Vec<Bytes>) {
+    fn records(&mut self, records: Vec<P>) {
         for slice in records {
-            if slice.is_empty() {
+            if slice.frame_bytes() == 0 {
                 continue;
             }
             let header = self.out.split();
             if self.front.is_none() {
                 self.front = Some(header);
             } else if !header.is_empty() {
-                self.rest.push(header.freeze());
+                self.rest.push(header.freeze().into());
             }
             self.rest.push(slice);
         }
     }
 
-    fn finish(self) -> Vec<Bytes> {
+    fn finish(self) -> Vec<P> {
         let Self { front, mut rest, out, .. } = self;
         let mut front = match front {
             Some(front) => {
                 if !out.is_empty() {
-                    rest.push(out.freeze());
+                    rest.push(out.freeze().into());
                 }
                 front
             }
             None => out,
         };
-        set_frame_size(&mut front, rest.iter().map(Bytes::len).sum());
-        rest.insert(0, front.freeze());
+        set_frame_size(&mut front, rest.iter().map(P::frame_bytes).sum());
+        rest.insert(0, front.freeze().into());
         rest
     }
 }
 
-impl FetchResponse<'_> {
+impl<P: FramePiece> FetchResponse<'_, P> {
     /// The whole frame in pieces, to be sent one after the other: small headers, and the record slices
     /// untouched between them. The size prefix, in the first piece, counts them all. No piece is empty.
     #[must_use]
-    pub fn into_frame(self, correlation_id: i32, version: i16) -> Vec<Bytes> {
+    pub fn into_frame(self, correlation_id: i32, version: i16) -> Vec<P> {
         let partitions = || self.topics.iter().flat_map(|topic| &topic.partitions);
         let pieces_max: usize = partitions().map(|partition| partition.records.len() + 1).sum();
         let header_bytes = 64 + self.topics.len() * 64 + partitions().count() * 96;
@@ -363,8 +375,8 @@ impl FetchResponse<'_> {
     }
 }
 
-impl FetchTopicResponse<'_> {
-    fn write(self, pieces: &mut Pieces, version: i16) {
+impl<P: FramePiece> FetchTopicResponse<'_, P> {
+    fn write(self, pieces: &mut Pieces<P>, version: i16) {
         let mut writer = pieces.writer();
         if version >= FIRST_WITH_TOPIC_IDS {
             writer.uuid(self.topic_id.to_bytes());
@@ -379,8 +391,8 @@ impl FetchTopicResponse<'_> {
     }
 }
 
-impl FetchPartitionResponse {
-    fn write(self, pieces: &mut Pieces, version: i16) {
+impl<P: FramePiece> FetchPartitionResponse<P> {
+    fn write(self, pieces: &mut Pieces<P>, version: i16) {
         let records_bytes = self.records_bytes();
         let mut writer = pieces.writer();
         writer.int32(self.index);

@@ -95,6 +95,22 @@ def test_a_partition_keeps_retention_bytes_and_its_files_go(start, data):
         assert len(api.values("t", start_offset)) == 40 - start_offset
 
 
+def test_what_retention_deleted_stays_deleted_after_a_kill_and_what_it_kept_is_there(start, data):
+    first = start(data, *QUICK)
+    with Api(first.address) as api:
+        api.create_topic("t", configs={"segment.bytes": 1 << 20, "retention.bytes": 3 << 20})
+        for number in range(40):
+            api.append("t", b"%d" % number + b"x" * 250_000)
+        api.until(lambda: api.offset("t", EARLIEST) > 20, "too little was deleted")
+        earliest = api.offset("t", EARLIEST)
+    first.kill()
+    with Api(start(data, "--set", "log.retention.check.interval.ms=3600000").address) as api:
+        assert api.offset("t", EARLIEST) >= earliest and api.offset("t", LATEST) == 40
+        kept = api.offset("t", EARLIEST)
+        assert [int(value.rstrip(b"x")) for value in api.values("t", kept)] == list(range(kept, 40))
+        assert api.fetch("t", kept - 1).error_code == OFFSET_OUT_OF_RANGE
+
+
 def test_records_older_than_retention_ms_go_also_from_a_partition_at_rest(start, data):
     with Api(start(data, *QUICK).address) as api:
         api.create_topic("t", configs={"retention.ms": 60_000})

@@ -455,6 +455,7 @@ async fn serve_core(parts: CoreParts) -> Result<(), String> {
     spawn(Queue::Housekeeping, store.clone().run_retention());
     spawn(Queue::Housekeeping, store.clone().run_compaction());
     spawn(Queue::Housekeeping, store.clone().run_scrub());
+    spawn(Queue::Housekeeping, store.clone().run_reserve());
     shard.open_first_view().await?;
     let _ = parts.reports.send((index, Report::Serving));
 
@@ -522,6 +523,7 @@ fn store_options(settings: &Settings, id: ShardId, former: Generation) -> Result
     let shards = settings.shards.len();
     options.retention_check_interval = Duration::from_millis(settings.retention_check_interval_ms);
     options.scrub_interval = Duration::from_millis(settings.scrub_interval_ms);
+    options.reserve_bytes = (settings.disk_reserve_bytes / shards as u64).next_multiple_of(4096);
     options.compaction = CompactionOptions {
         dedupe_buffer_bytes: settings.cleaner_dedupe_buffer_bytes / shards,
         io_bytes_per_second: settings.cleaner_io_bytes_per_second / shards as u64,

@@ -329,6 +329,7 @@ fn empty_draft() -> Draft {
             metrics_log_interval_ms: 0,
             retention_check_interval_ms: 0,
             scrub_interval_ms: 0,
+            disk_reserve_bytes: 0,
             cleaner_dedupe_buffer_bytes: 0,
             cleaner_io_bytes_per_second: 0,
             cleaner_backoff_ms: 0,

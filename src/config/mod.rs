@@ -85,6 +85,8 @@ pub struct Settings {
     pub fetch_path: FetchPath,
     /// `log.retention.check.interval.ms`
     pub retention_check_interval_ms: u64,
+    /// `disk.reserve.bytes`, of all shards together.
+    pub disk_reserve_bytes: u64,
     /// `scrub.interval.ms`
     pub scrub_interval_ms: u64,
     /// `log.cleaner.dedupe.buffer.size`, of all shards together.

@@ -85,6 +85,7 @@ impl Store {
             }
             // The older ones stay as they are; only journal space waits for this.
             tracing::warn!(shard = self.options.shard, "no space left for the checkpoint; trying again");
+            self.spend_reserve().await;
             self.clock.sleep(RETRY_INTERVAL).await;
             if self.is_over() {
                 break;

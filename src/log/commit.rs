@@ -160,6 +160,7 @@ impl Store {
                         if error.kind() != io::ErrorKind::StorageFull {
                             return Err(error);
                         }
+                        self.spend_reserve().await;
                         self.wait_for_journal_room().await;
                     }
                 }

@@ -26,8 +26,8 @@
 //! (memory), `journal.rs` and `commit.rs` (group commit), `settle.rs` (segments), `checkpoint.rs` (what)
 //! and `checkpointing.rs` (when), [`recovery`] and `replay.rs` (after a crash), [`generation`] (which
 //! shards' directories are valid), `compaction` (the last record of each key), `retention.rs`, [`sidecar`],
-//! `audit.rs` and `integrity.rs` (nothing damaged is served), `scrub.rs`, `reader.rs`, `ranges.rs`, `time.rs`, [`index`],
-//! [`leader_epochs`]; `files.rs`, `lru.rs` and
+//! `audit.rs` and `integrity.rs` (nothing damaged is served), `scrub.rs`, `reserve.rs` (a full disk), `reader.rs`,
+//! `ranges.rs`, `time.rs`, [`index`], [`leader_epochs`]; `files.rs`, `lru.rs` and
 //! `slab.rs` are bounded caches and names.
 
 mod audit;
@@ -51,6 +51,7 @@ mod ranges;
 mod reader;
 pub mod recovery;
 mod replay;
+mod reserve;
 mod retention;
 mod scrub;
 mod settle;
@@ -133,6 +134,8 @@ pub struct StoreOptions {
     pub indexes_max: usize,
     /// Every sealed segment is compared with its checksums once in this time.
     pub scrub_interval: Duration,
+    /// Space that is kept for a full disk; 0: none.
+    pub reserve_bytes: u64,
     /// Time between two looks for segments that have expired (`log.retention.check.interval.ms`).
     pub retention_check_interval: Duration,
     /// Bounds and pace of compaction.
@@ -159,6 +162,7 @@ impl StoreOptions {
             open_files_max: 1024,
             indexes_max: 32,
             scrub_interval: Duration::from_secs(7 * 24 * 3600),
+            reserve_bytes: 0,
             retention_check_interval: Duration::from_secs(300),
             compaction: CompactionOptions::default(),
         }
@@ -234,10 +238,10 @@ pub struct Store {
     journal: RefCell<Journal>,
     files: RefCell<Lru<SegmentKey, Rc<dyn DiskFile>>>,
     indexes: RefCell<Lru<SegmentKey, OlderIndex>>,
-    shared_files: RefCell<ranges::SharedFiles>,
     sidecars: RefCell<Lru<SegmentKey, Rc<sidecar::Spans>>>,
     verified: RefCell<Lru<SegmentKey, VerifiedSpans>>,
     findings: RefCell<integrity::Findings>,
+    shared_files: RefCell<ranges::SharedFiles>,
     observer: RefCell<Option<Rc<dyn Observer>>>,
     state: State,
     signals: Signals,
@@ -288,6 +292,8 @@ struct Condemned {
 struct State {
     failed: RefCell<Option<String>>,
     disk_full: Cell<bool>,
+    /// The reserve has been given away.
+    reserve_spent: Cell<bool>,
     closing: Cell<bool>,
     closed: Cell<bool>,
     flush_requested: Cell<bool>,
@@ -315,6 +321,7 @@ struct Signals {
     journal_room: Notify,
     room: Notify,
     compaction: Notify,
+    reserve: Notify,
     retention: Notify,
     progress: Notify,
 }
@@ -353,9 +360,7 @@ impl Store {
     /// As [`Store::append`].
     pub fn append_parts(&self, id: LogId, batch: Parts<'_>, info: AppendInfo) -> Result<(), LogError> {
         self.check_usable()?;
-        if self.state.disk_full.get() {
-            return Err(LogError::DiskFull);
-        }
+        let is_full = self.state.disk_full.get();
         let mut journal = self.journal.borrow_mut();
         let bytes_max = journal.batch_bytes_max();
         let bytes = batch[0].len() + batch[1].len();
@@ -364,6 +369,9 @@ impl Store {
         }
         let mut logs = self.logs.borrow_mut();
         let log = logs.by_id.get_mut(id).ok_or(LogError::UnknownLog)?;
+        if is_full && !log.on_reserve {
+            return Err(LogError::DiskFull);
+        }
         if let Some(range) = &log.quarantined {
             return Err(LogError::Quarantined { start: range.start, end: range.end });
         }
@@ -661,9 +669,9 @@ impl Store {
         let log = self.logs.borrow_mut().remove(id).ok_or(LogError::UnknownLog)?;
         self.files.borrow_mut().retain(|key| key.0 != id);
         self.indexes.borrow_mut().retain(|key| key.0 != id);
-        self.shared_files.borrow_mut().forget_log(id);
         self.sidecars.borrow_mut().retain(|key| key.0 != id);
         self.verified.borrow_mut().retain(|key| key.0 != id);
+        self.shared_files.borrow_mut().forget_log(id);
         self.state.dirty.set(true);
         self.signals.settled.notify();
         self.signals.room.notify();
@@ -753,6 +761,7 @@ impl Store {
             &s.journal_room,
             &s.room,
             &s.compaction,
+            &s.reserve,
             &s.retention,
             &s.progress,
         ]

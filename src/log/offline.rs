@@ -92,6 +92,9 @@ pub struct OfflineLog {
     pub journaled: Vec<Vec<u8>>,
 }
 
+/// A frame of the journal, its file and position, and its payload if that is sound.
+type Found = (Frame, PathBuf, u64, Option<Vec<u8>>);
+
 /// What a data directory holds.
 #[derive(Debug, Default)]
 pub struct Survey {
@@ -178,7 +181,7 @@ impl Survey {
         from: ReplayFrom,
         logs: &mut BTreeMap<(String, i32), OfflineLog>,
     ) {
-        let mut frames: BTreeMap<u64, (Frame, PathBuf, u64, Option<Vec<u8>>)> = BTreeMap::new();
+        let mut frames: BTreeMap<u64, Found> = BTreeMap::new();
         let names = fs::read_dir(directory).into_iter().flatten().flatten();
         let mut names: Vec<_> = names.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
         names.sort();

@@ -235,6 +235,8 @@ pub(super) struct Log {
     pub(super) compacted_to: Offset,
     /// When its sealed segments were last compared with their checksums, on the clock of the day; 0: never.
     pub(super) scrubbed_ms: i64,
+    /// It is appended to on a full disk too.
+    pub(super) on_reserve: bool,
     /// Compaction is at it.
     pub(super) compacting: bool,
     /// The segment that compaction is writing: base offset and version.
@@ -281,6 +283,7 @@ impl Log {
             ahead: Vec::new(),
             compacted_to: start,
             scrubbed_ms: 0,
+            on_reserve: false,
             compacting: false,
             being_written: None,
             undecided_below: None,

@@ -27,6 +27,7 @@ use crate::{
         index::{self, Entry, Seek},
         lru::Lru,
         partition_log::{Sealed, Wanted},
+        sidecar::{SPAN_BYTES, span_of},
     },
     model::{Offset, TopicPartition},
 };
@@ -191,16 +192,27 @@ impl Store {
                 None => return Ok(None),
             },
         };
-        // From here on nothing waits: what was looked up still holds, if no segment was replaced meanwhile.
+        // What was looked up holds if no segment was replaced meanwhile.
         let following = self.with_log(id, |log| {
             let following = log.segments().map(|other| other.base).find(|&base| base > segment);
             (log.replacements == replacements).then_some(following)
         })?;
         let Some(following) = following else { return Ok(None) };
-        let end = range_end(&index.borrow(), start, sealed.length, following, &wanted);
-        // What nobody has compared with its checksums yet is walked, which does.
-        let end = end.filter(|&end| self.is_verified(id, segment, start..end));
-        Ok(end.map(|end| FileRange::new(file, start, end - start)))
+        let Some(end) = range_end(&index.borrow(), start, sealed.length, following, &wanted) else {
+            return Ok(None);
+        };
+        // The kernel sends what it has: only what was compared with its checksums. The walk says what is wrong.
+        if !self.is_verified(id, segment, start..end) {
+            for index in span_of(start)..end.div_ceil(SPAN_BYTES) {
+                if !matches!(self.check_span(id, partition, segment, index).await, Ok(Some(_))) {
+                    return Ok(None);
+                }
+            }
+            if self.with_log(id, |log| log.replacements != replacements)? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(FileRange::new(file, start, end - start)))
     }
 
     fn sealed(&self, id: LogId, segment: Offset) -> Result<Option<Sealed>, LogError> {

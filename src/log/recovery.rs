@@ -129,10 +129,10 @@ impl Store {
             journal: RefCell::new(journal),
             files: RefCell::new(Lru::new(o.open_files_max)),
             indexes: RefCell::new(Lru::new(o.indexes_max)),
-            shared_files: RefCell::default(),
             sidecars: RefCell::new(Lru::new(o.indexes_max)),
             verified: RefCell::new(Lru::new(o.open_files_max)),
             findings: RefCell::default(),
+            shared_files: RefCell::default(),
             observer: RefCell::new(None),
             state: State::default(),
             signals: Signals::default(),
@@ -463,6 +463,7 @@ impl Store {
                 return Err(OpenError::io(&self.directory(), error));
             }
         }
+        self.take_reserve().await;
         Ok(())
     }
 

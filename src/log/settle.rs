@@ -456,7 +456,10 @@ impl Store {
         Ok(())
     }
 
-    fn no_longer_full(&self) {
+    pub(super) fn no_longer_full(&self) {
+        if self.state.reserve_spent.get() {
+            return;
+        }
         if self.state.disk_full.replace(false) {
             tracing::info!(shard = self.options.shard, "there is space on the disk again");
         }
@@ -466,6 +469,7 @@ impl Store {
         if !self.state.disk_full.replace(true) {
             tracing::warn!(shard = self.options.shard, "no space left on the disk; appends are refused");
         }
+        self.spend_reserve().await;
         self.clock.sleep(RETRY_INTERVAL).await;
     }
 
@@ -478,7 +482,10 @@ impl Store {
             {
                 self.journal.borrow_mut().not_added();
                 match error.kind() {
-                    io::ErrorKind::StorageFull => self.clock.sleep(RETRY_INTERVAL).await,
+                    io::ErrorKind::StorageFull => {
+                        self.spend_reserve().await;
+                        self.clock.sleep(RETRY_INTERVAL).await;
+                    }
                     _ => return self.fence(format!("a new journal file: {error}")),
                 }
             }

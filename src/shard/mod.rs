@@ -166,6 +166,11 @@ impl Shard {
     fn insert(&self, recovered: &RecoveredLog, epoch: LeaderEpoch, settings: Arc<TopicSettings>) {
         let partition = Rc::new(Partition::new(recovered, self.store.clone(), epoch, settings));
         let mut partitions = self.partitions.borrow_mut();
+        let topic = recovered.partition.topic;
+        if self.view.borrow().topic_by_id(topic).is_some_and(|topic| topic.internal) {
+            // It is there: it was recovered or made a moment ago.
+            let _ = self.store.append_on_reserve(recovered.log);
+        }
         partitions.by_log.insert(recovered.log, partition.clone());
         partitions.by_id.insert(recovered.partition, partition);
     }

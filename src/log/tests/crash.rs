@@ -250,3 +250,48 @@ fn a_full_disk_refuses_appends_and_recovers_by_itself() {
     disk.power_loss();
     check_start(&disk, &ledger, 1, Crash::PowerLoss, "after a full disk");
 }
+
+#[test]
+fn a_reserve_lets_a_full_disk_settle_commit_offsets_and_stop_cleanly() {
+    let disk = SimDisk::new(52);
+    let ledger = Ledger::default();
+    let theirs = ledger.clone();
+    run(&disk, async move |sim, disk| {
+        let tune = |options: &mut super::StoreOptions| {
+            super::small(options);
+            options.reserve_bytes = 1 << 20;
+        };
+        let broker = Broker::start_with(&sim, &disk, 1, PARTITIONS, &theirs, tune).await;
+        let broker = broker.expect("a fresh start");
+        let (store, internal) = broker.log(1);
+        store.append_on_reserve(internal).expect("a log");
+        broker.append(0, 500, 1, true).expect("there is room");
+        broker.drained(&disk).await;
+        disk.set_space(disk.allocated());
+        let mut refused = false;
+        for _ in 0..300 {
+            match broker.append(0, 4_000, 1, true) {
+                Ok(()) => disk.sleep(Duration::from_millis(2)).await,
+                Err(LogError::DiskFull) => {
+                    refused = true;
+                    break;
+                }
+                Err(other) => panic!("{other}"),
+            }
+        }
+        assert!(refused, "a disk without space takes everything");
+        for _ in 0..20 {
+            broker.append(1, 200, 1, true).expect("the reserve takes it");
+        }
+        broker.drained(&disk).await;
+        disk.sleep(Duration::from_secs(30)).await;
+        assert!(matches!(broker.append(0, 4_000, 1, true), Err(LogError::DiskFull)), "it is still full");
+        // A stop is clean: the next start has nothing to replay.
+        broker.stores[0].close(true).await.expect("a clean end");
+        assert_eq!(broker.stores[0].unsettled_bytes(), 0);
+    })
+    .expect("no crash");
+    disk.kill();
+    disk.set_space(u64::MAX);
+    check_start(&disk, &ledger, 1, Crash::Kill, "after a stop on a full disk");
+}

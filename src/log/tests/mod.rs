@@ -251,6 +251,7 @@ impl Broker {
             sim.spawn(store.clone().run_checkpoints());
             sim.spawn(store.clone().run_compaction());
             sim.spawn(store.clone().run_scrub());
+            sim.spawn(store.clone().run_reserve());
             for index in partitions.clone().filter(|index| *index as usize % shards as usize == at) {
                 if logs.contains_key(&index) {
                     continue;

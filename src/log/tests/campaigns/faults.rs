@@ -15,7 +15,7 @@ use crate::{
 
 /// Steps of a life that has somewhat more operations than are asked for.
 fn steps(operations: u64) -> u32 {
-    (operations / 3) as u32 + 20
+    (operations / 2) as u32 + 60
 }
 
 fn failing(k: u64, kind: io::ErrorKind, operations: u64, seed: u64) {

@@ -159,7 +159,6 @@ mod tests {
             consume: None,
             verification: None,
             acknowledgements: None,
-            write_amplification: None,
         };
         let value = serde_json::to_value(&document).expect("serializes");
         assert_eq!(value["schema_version"], 1);

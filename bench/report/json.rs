@@ -155,7 +155,6 @@ mod tests {
             ok: true,
             problems: &[],
             produce: Some(side),
-            write_amplification: None,
             consume: None,
             verification: None,
             acknowledgements: None,

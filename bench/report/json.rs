@@ -158,6 +158,7 @@ mod tests {
             consume: None,
             verification: None,
             acknowledgements: None,
+            write_amplification: None,
         };
         let value = serde_json::to_value(&document).expect("serializes");
         assert_eq!(value["schema_version"], 1);

@@ -17,5 +17,5 @@ while [ $# -gt 0 ]; do
     esac
     shift 2
 done
-exec cargo test --release --locked --lib "campaigns::.*" -- --exact --nocapture \
+exec cargo test --release --locked --lib campaigns -- --exact --nocapture \
     "log::tests::campaigns::${test%%_*}::$test"

@@ -53,7 +53,7 @@ use crate::{
 pub const CHECKPOINT_BYTES_MAX: usize = 1 << 30;
 
 const MAGIC: &[u8; 4] = b"CLCP";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 const NO_SLOT: u32 = u32::MAX;
 /// The files that a shard's directory may have.
 pub(super) const FILES: [&str; 4] = ["checkpoint.0", "checkpoint.1", "changes.0", "changes.1"];
@@ -66,6 +66,8 @@ pub(super) struct Checkpoint {
     /// Only logs that have changed since the checkpoint of this sequence have an entry; 0: every log has.
     pub(super) since: u64,
     pub(super) journal_id: u64,
+    /// Length of a file of the journal: one that is shorter, and used, has lost its end.
+    pub(super) journal_file_bytes: u64,
     /// Written at a clean shutdown: nothing follows in the journal.
     pub(super) clean: bool,
     pub(super) replay_from: ReplayFrom,
@@ -108,6 +110,7 @@ impl Encoder {
         out.u64(checkpoint.sequence);
         out.u64(checkpoint.since);
         out.u64(checkpoint.journal_id);
+        out.u64(checkpoint.journal_file_bytes);
         out.u32(u32::from(checkpoint.clean));
         out.u32(checkpoint.replay_from.slot.unwrap_or(NO_SLOT));
         out.u64(checkpoint.replay_from.position);
@@ -134,7 +137,7 @@ impl Encoder {
 }
 
 impl File {
-    const HEAD_BYTES: usize = 4 + 4 + 3 * 8 + 2 * 4 + 2 * 8;
+    const HEAD_BYTES: usize = 4 + 4 + 4 * 8 + 2 * 4 + 2 * 8;
     const CRC_BYTES: usize = 4;
 
     pub(super) fn parse(bytes: Vec<u8>) -> Option<Self> {
@@ -146,11 +149,12 @@ impl File {
         if from.u32()? != VERSION {
             return None;
         }
-        let (sequence, since, journal_id) = (from.u64()?, from.u64()?, from.u64()?);
+        let (sequence, since) = (from.u64()?, from.u64()?);
+        let (journal_id, journal_file_bytes) = (from.u64()?, from.u64()?);
         let clean = from.u32()? != 0;
         let slot = Some(from.u32()?).filter(|&slot| slot != NO_SLOT);
         let replay_from = ReplayFrom { slot, position: from.u64()?, sequence: from.u64()? };
-        let head = Checkpoint { sequence, since, journal_id, clean, replay_from };
+        let head = Checkpoint { sequence, since, journal_id, journal_file_bytes, clean, replay_from };
         Some(Self { head, bytes })
     }
 
@@ -449,7 +453,7 @@ mod tests {
 
     fn head(sequence: u64, since: u64) -> Checkpoint {
         let replay_from = ReplayFrom { slot: Some(1), position: 4096, sequence: 10 * sequence };
-        Checkpoint { sequence, since, journal_id: 7, clean: false, replay_from }
+        Checkpoint { sequence, since, journal_id: 7, journal_file_bytes: 8192, clean: false, replay_from }
     }
 
     fn partition(index: i32) -> TopicPartition {

@@ -104,6 +104,7 @@ impl Store {
                 sequence,
                 since: 0,
                 journal_id: journal.id,
+                journal_file_bytes: self.options.journal_file_bytes,
                 clean,
                 replay_from: journal.replay_from(),
             }

@@ -182,6 +182,8 @@ impl Store {
         let directory = self.directory();
         let file = self.disk.open(&directory.join(journal_name(slot)), Open::OrCreate).await?;
         file.allocate(self.options.journal_file_bytes).await?;
+        // From here on a shorter file is one that has lost something.
+        file.sync_data().await?;
         self.disk.sync_directory(&directory).await?;
         self.journal.borrow_mut().add_file(slot, file, 0);
         self.signals.journal_room.notify();
@@ -264,7 +266,8 @@ impl Store {
         };
         let is_quiet = !future::or(something, nothing).await && !self.state.closing.get();
         if is_quiet && self.journal.borrow().wants_vouch() {
-            self.journal.borrow_mut().vouch();
+            let ends = self.ends();
+            self.journal.borrow_mut().vouch(&ends);
             self.signals.commit.notify();
             self.signals.flush.notified().await;
         }

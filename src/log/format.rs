@@ -111,7 +111,8 @@ pub(super) enum FrameKind {
     LogStart = 3,
     /// Segments were replaced by rewritten ones.
     Replaced = 4,
-    /// Nothing of any log: its `durable_end` vouches for the frames before it, once nothing follows them.
+    /// Written once nothing follows: its `durable_end` vouches for the frames before it, its payload says where
+    /// their logs end and start.
     Vouch = 5,
 }
 

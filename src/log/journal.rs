@@ -27,7 +27,9 @@
 //! checkpoint's picture.
 //!
 //! **The last frames.** A frame that was damaged is told from one that was never written by a later frame that
-//! knew it as durable. Once nothing follows for a flush interval, a frame is written that only says so.
+//! knew it as durable. Once nothing follows for a flush interval, a frame is written that only says so, and to
+//! which offsets the logs had come (`vouch.rs`); then another one, so that two blocks that change places do not
+//! take the last batch and its only witness.
 //!
 //! A failed write or sync is never retried: nobody knows what is on the disk (the caller fences).
 
@@ -51,6 +53,8 @@ use crate::{
 pub const UNFLUSHED_BYTES_MAX: u64 = 1 << 20;
 /// Empty group buffers, and lists of notes, kept for reuse.
 const POOLED_MAX: usize = 4;
+/// Frames that vouch for the last ones.
+const VOUCHES: u32 = 2;
 /// How far ahead of the write position a file is written with zeros.
 const PREWRITE_AHEAD: u64 = 16 << 20;
 /// Most zeros written at once.
@@ -218,10 +222,8 @@ pub(super) struct Journal {
     note_lists: Vec<Vec<Note>>,
     /// Sequence of the next frame.
     pub(super) next_sequence: u64,
-    /// Sequence after the last frame that says something of a log.
-    said_end: u64,
-    /// Some frame says that all below this was durable.
-    vouched_end: u64,
+    /// Frames at the end that only vouch for those before.
+    vouches: u32,
     /// Every frame below has been written.
     pub(super) written_end: u64,
     /// Every frame below is on stable storage.
@@ -252,8 +254,7 @@ impl Journal {
             buffers: Vec::new(),
             note_lists: Vec::new(),
             next_sequence: 1,
-            said_end: 1,
-            vouched_end: 1,
+            vouches: VOUCHES,
             written_end: 1,
             durable_end: 1,
             files: Vec::new(),
@@ -300,13 +301,13 @@ impl Journal {
     /// Whether the last frames are durable and no frame says so: were one of them damaged, replay would take it
     /// for one that was never written.
     pub(super) fn wants_vouch(&self) -> bool {
-        self.is_idle() && self.durable_end == self.next_sequence && self.vouched_end < self.said_end
+        self.is_idle() && self.durable_end == self.next_sequence && self.vouches < VOUCHES
     }
 
-    /// Adds a frame that says how much is durable.
-    pub(super) fn vouch(&mut self) {
-        let mut group = self.gathering.take().unwrap_or_else(|| self.new_group(frame_bytes(0)));
-        self.push_frame(&mut group, Frame::vouch(), [&[], &[]]);
+    /// Adds a frame that says how much is durable, and where logs end.
+    pub(super) fn vouch(&mut self, ends: &[u8]) {
+        let mut group = self.gathering.take().unwrap_or_else(|| self.new_group(frame_bytes(ends.len())));
+        self.push_frame(&mut group, Frame::vouch(), [ends, &[]]);
         self.gathering = Some(group);
     }
 
@@ -370,10 +371,7 @@ impl Journal {
         frame.journal_id = self.id;
         frame.sequence = sequence;
         frame.durable_end = self.durable_end;
-        self.vouched_end = self.durable_end;
-        if frame.kind != Some(FrameKind::Vouch) {
-            self.said_end = sequence + 1;
-        }
+        self.vouches = if frame.kind == Some(FrameKind::Vouch) { self.vouches + 1 } else { 0 };
         frame.payload_length = length;
         frame.payload_crc = crc32c::crc32c_append(crc32c::crc32c(payload[0]), payload[1]);
         group.buffer.extend(&frame.to_bytes());

@@ -61,6 +61,7 @@ mod tail;
 #[cfg(test)]
 mod tests;
 mod time;
+mod vouch;
 
 use std::{
     cell::{Cell, RefCell},

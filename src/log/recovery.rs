@@ -16,9 +16,11 @@
 //! | one of a checkpoint's files damaged                            | the others make up the newest or the last but one, and its frames are still there |
 //! | two of them damaged, or no whole one                           | refused, naming a file                |
 //! | journal file named by the checkpoint missing                   | refused, naming the file              |
+//! | journal file with frames that is shorter than it was made      | refused, naming the file              |
 //! | a frame of a kind or version unknown here                      | refused, naming the directory         |
 //! | bad or missing frame, no later frame knew it as durable        | torn tail: cut there, logged          |
 //! | bad or missing frame that a later one knew as durable          | corruption: the offsets are quarantined, later frames kept, logged, the journal moved to `orphaned/` |
+//! | the same, and nothing says of which partition it was           | refused, naming the directory         |
 //! | segment bytes above the pictured position                      | written again, the same bytes         |
 //! | extent whose segment bytes match its CRC                       | taken as it lies, not written again; synced |
 //! | extent that does not match, no later frame knew it as durable  | torn tail: the journal is cut there, logged |
@@ -244,14 +246,29 @@ impl Store {
                 "it is missing, and the checkpoint needs it",
             ));
         };
+        if let Some(name) =
+            replay.cut_short(from.replay_from, from.journal_file_bytes).await.map_err(failed)?
+        {
+            return Err(OpenError::damaged(&directory.join(name), "its end is missing"));
+        }
+        // Frames that were lost, of which nobody has said whose they were.
+        let mut unknown = 0_u64;
         loop {
             match replay.next().await.map_err(failed)? {
                 Next::Frame(frame) => {
                     let is_new = former.is_new(&frame);
                     match frame.kind {
                         _ if !is_new => {}
-                        Some(FrameKind::Batch) => self.replay(&frame, replay.payload(), owned, ids),
-                        Some(FrameKind::Vouch) => {}
+                        Some(FrameKind::Batch) => {
+                            if self.replay(&frame, replay.payload(), owned, ids) {
+                                unknown = unknown.saturating_sub(1);
+                            }
+                        }
+                        Some(FrameKind::Vouch) => {
+                            if self.replay_ends(replay.payload(), owned, ids) {
+                                unknown = 0;
+                            }
+                        }
                         Some(FrameKind::LogStart) => self.replay_log_start(&frame, owned, ids),
                         Some(FrameKind::Extent) => {
                             let payload = replay.payload().to_vec();
@@ -289,9 +306,15 @@ impl Store {
                     tracing::error!(journal = %directory.display(), count, ?frame,
                         "frames of the journal that had been durable cannot be read");
                     self.note_damage(shard);
+                    unknown += count - u64::from(frame.is_some());
                     if let Some(frame) = frame.filter(|frame| former.is_new(frame)) {
                         self.lost(&frame, owned, ids);
                     }
+                }
+                Next::End { .. } if unknown > 0 => {
+                    let why =
+                        "frames that had been durable cannot be read, and nothing says of which partitions";
+                    return Err(OpenError::damaged(&directory, why));
                 }
                 Next::End { torn } => {
                     if torn {
@@ -315,27 +338,29 @@ impl Store {
         Some(*ids.entry(partition).or_insert_with(new))
     }
 
-    /// Appends a batch that was in the journal.
+    /// Appends a batch that was in the journal. Says whether offsets before it are missing.
     fn replay(
         &self,
         frame: &Frame,
         batch: &[u8],
         owned: &HashMap<TopicPartition, Arc<TopicSettings>>,
         ids: &mut HashMap<TopicPartition, LogId>,
-    ) {
-        let Some(id) = self.log_of(frame.partition, owned, ids) else { return };
+    ) -> bool {
+        let Some(id) = self.log_of(frame.partition, owned, ids) else { return false };
         let header = batch.first_chunk::<BATCH_HEADER_BYTES>();
         let Some((header, head)) = header.and_then(|header| Some((header, BatchHead::parse(header)?))) else {
-            return self.lost(frame, owned, ids);
+            self.lost(frame, owned, ids);
+            return false;
         };
         let logs = &mut *self.logs.borrow_mut();
-        let Some(log) = logs.by_id.get_mut(id) else { return };
+        let Some(log) = logs.by_id.get_mut(id) else { return false };
         if frame.base_offset < log.next {
             tracing::error!(partition = %frame.partition, ?frame, end = %log.next,
                 "the journal repeats offsets; the first stay");
-            return;
+            return false;
         }
-        if frame.base_offset > log.next {
+        let is_late = frame.base_offset > log.next;
+        if is_late {
             quarantine(log, frame.base_offset);
         }
         log.recovered.replayed.push(*header);
@@ -351,6 +376,7 @@ impl Store {
                 starts_segment: Some(frame.starts_segment),
             },
         );
+        is_late
     }
 
     fn note_damage(&self, shard: u32) {

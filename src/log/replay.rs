@@ -90,6 +90,23 @@ impl Replay {
         }))
     }
 
+    /// The name of a file that frames were written to and that is shorter than it was made, if there is one. One
+    /// that is short and empty was being added when the process ended.
+    pub(super) async fn cut_short(
+        &mut self,
+        from: ReplayFrom,
+        file_bytes: u64,
+    ) -> io::Result<Option<String>> {
+        for at in 0..self.files.len() {
+            let is_short = self.files[at].length < file_bytes;
+            let is_first = from.slot == Some(self.files[at].slot);
+            if is_short && (is_first || self.frame_at((at, 0)).await?.is_some()) {
+                return Ok(Some(journal_name(self.files[at].slot)));
+            }
+        }
+        Ok(None)
+    }
+
     /// Goes one frame further.
     pub(super) async fn next(&mut self) -> io::Result<Next> {
         let here = [(self.file, self.position), (self.file, block_end(self.position))];

@@ -2,6 +2,7 @@
 
 import gzip
 import struct
+import time
 from collections import namedtuple
 
 from wire import Reader, uvarint
@@ -10,7 +11,8 @@ HEADER = struct.Struct(">qiibIhiqqqhii")
 CRC_AT, CRC_FROM = 17, 21
 CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 LOG_APPEND_TIME = 8
-NOW = 1_700_000_000_000  # a time to count from, in milliseconds, well in the past
+# A time to count from, in milliseconds: a minute ago, so that what is counted from it is neither old nor ahead.
+NOW = int(time.time() * 1000) - 60_000
 
 Record = namedtuple("Record", "key value headers timestamp offset", defaults=((), NOW, None))
 Batch = namedtuple(

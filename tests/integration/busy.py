@@ -45,9 +45,19 @@ class Busy:
         except (KafkaException, TimeoutError):
             return False
 
+    def names(self):
+        """Names of all topics, once there is a broker to say them."""
+        deadline = time.monotonic() + WAIT_S
+        while True:
+            try:
+                return set(self.admin.list_topics(timeout=5).topics)
+            except KafkaException:
+                if time.monotonic() > deadline:
+                    raise
+
     def create(self, name):
         topic = NewTopic(name, 1, 1, config=SETTINGS.get(name, {}))
-        while name not in self.admin.list_topics(timeout=WAIT_S).topics:
+        while name not in self.names():
             self.attempt(self.admin.create_topics([topic]))
 
     def produce(self, topic, key, value):
@@ -107,8 +117,7 @@ class Busy:
         newest = {key: offset for offset, (key, _) in sorted(left.items())}
         for key, offset in latest.items():
             assert newest.get(key, -1) >= offset, f"{COMPACTED}: the record of {key} at {offset} is gone"
-        topics = self.admin.list_topics(timeout=WAIT_S).topics
-        there = [name for name in topics if name.startswith("busy-gone-") and name not in self.unsure]
+        there = [name for name in self.names() if name.startswith("busy-gone-") and name not in self.unsure]
         assert not there, f"deleted topics are back: {there}"
         return (
             f"{len(self.acknowledged[KEPT])} records kept by size, now from {first} on; "

@@ -5,10 +5,10 @@ import threading
 
 import pytest
 
-from batches import Record
+from batches import NOW, Record
 from clients import CLIENTS, Refused, Time
 
-T0 = 1_700_000_000_000
+T0 = NOW
 MIB = 1 << 20
 
 

@@ -22,15 +22,16 @@
 //! | `written_end`  | always             | all but the last `flush_interval` or 1 MiB |
 //! | `durable_end`  | always             | always              |
 //!
-//! In the order to read them: [`format`] (bytes on disk), `partition_log.rs` (one log's state), `tail.rs`
-//! (memory), `journal.rs` and `commit.rs` (group commit), `settle.rs` (segments), `checkpoint.rs` (what)
-//! and `checkpointing.rs` (when), [`recovery`] and `replay.rs` (after a crash), [`generation`] (which
-//! shards' directories are valid), `compaction` (the last record of each key), `retention.rs`, [`sidecar`],
-//! `audit.rs` and `integrity.rs` (nothing damaged is served), `scrub.rs`, `reserve.rs` (a full disk), `reader.rs`,
-//! `ranges.rs`, `time.rs`, [`index`], [`leader_epochs`]; `files.rs`, `lru.rs` and
-//! `slab.rs` are bounded caches and names.
+//! In the order to read them: `calls.rs` and `lifecycle.rs` (what is asked of a store), [`format`] (bytes on
+//! disk), `partition_log.rs` (one log's state), `tail.rs` (memory), `journal.rs`, `commit.rs` and `vouch.rs`
+//! (group commit), `settle.rs` and `extents.rs` (segments), `checkpoint.rs` (what) and `checkpointing.rs` (when),
+//! [`recovery`] and `replay.rs` (after a crash), [`generation`] (which shards' directories are valid),
+//! `compaction` (the last record of each key), `retention.rs`, [`sidecar`], `audit.rs` and `integrity.rs`
+//! (nothing damaged is served), `scrub.rs`, `reserve.rs` (a full disk), `reader.rs`, `ranges.rs`, `time.rs`,
+//! [`index`], [`leader_epochs`]; `files.rs`, `lru.rs` and `slab.rs` are bounded caches and names.
 
 mod audit;
+mod calls;
 mod checkpoint;
 mod checkpointing;
 mod commit;
@@ -44,6 +45,7 @@ pub mod index;
 mod integrity;
 mod journal;
 pub mod leader_epochs;
+mod lifecycle;
 mod lru;
 pub mod offline;
 mod partition_log;
@@ -65,15 +67,11 @@ mod vouch;
 
 use std::{
     cell::{Cell, RefCell},
-    collections::{HashMap, HashSet, VecDeque},
-    io,
-    path::{Path, PathBuf},
+    collections::{HashMap, VecDeque},
+    path::PathBuf,
     rc::Rc,
-    sync::Arc,
     time::Duration,
 };
-
-use bytes::Bytes;
 
 pub use crate::io::send::Piece;
 pub use compaction::CompactionOptions;
@@ -91,14 +89,13 @@ use crate::{
         notify::Notify,
     },
     log::{
-        format::{Frame, index_name, partition_directory, segment_name},
         index::Entry,
         journal::Journal,
         lru::Lru,
-        partition_log::{Log, NewBatch, Sealed},
+        partition_log::{Log, Sealed},
         slab::Slab,
     },
-    model::{LeaderEpoch, Offset, ProducerId, TopicPartition, TopicSettings},
+    model::{LeaderEpoch, Offset, ProducerId, TopicPartition},
 };
 
 /// Where a store lies, and its bounds. Sizes in bytes.
@@ -325,461 +322,4 @@ struct Signals {
     reserve: Notify,
     retention: Notify,
     progress: Notify,
-}
-
-impl Store {
-    /// Sets who hears of progress. Once, before the tasks run. What recovery brought for it is forgotten:
-    /// its snapshots take the place.
-    pub fn set_observer(&self, observer: Rc<dyn Observer>) {
-        let logs = &mut *self.logs.borrow_mut();
-        for id in logs.by_id.ids() {
-            if let Some(log) = logs.by_id.get_mut(id) {
-                log.recovered = recovery::Recovered::default();
-            }
-        }
-        *self.observer.borrow_mut() = Some(observer);
-    }
-
-    /// Takes a stamped, whole batch. It can be read at once; [`Observer::progressed`] tells when it is safe.
-    ///
-    /// # Errors
-    /// Nothing was taken; the log end offset is as before.
-    ///
-    /// # Panics
-    /// If the batch's base offset is not the log end offset.
-    pub fn append(&self, id: LogId, batch: &[u8], info: AppendInfo) -> Result<(), LogError> {
-        self.append_parts(id, [batch, &[]], info)
-    }
-
-    /// As [`Store::append`], for a batch that lies in two pieces, such as a stamped header and the records
-    /// as they were received. The first piece holds at least the base offset.
-    ///
-    /// # Errors
-    /// As [`Store::append`].
-    ///
-    /// # Panics
-    /// As [`Store::append`].
-    pub fn append_parts(&self, id: LogId, batch: Parts<'_>, info: AppendInfo) -> Result<(), LogError> {
-        self.check_usable()?;
-        let is_full = self.state.disk_full.get();
-        let mut journal = self.journal.borrow_mut();
-        let bytes_max = journal.batch_bytes_max();
-        let bytes = batch[0].len() + batch[1].len();
-        if bytes > bytes_max {
-            return Err(LogError::TooLarge { bytes, bytes_max });
-        }
-        let mut logs = self.logs.borrow_mut();
-        let log = logs.by_id.get_mut(id).ok_or(LogError::UnknownLog)?;
-        if is_full && !log.on_reserve {
-            return Err(LogError::DiskFull);
-        }
-        if let Some(range) = &log.quarantined {
-            return Err(LogError::Quarantined { start: range.start, end: range.end });
-        }
-        let base = batch[0].first_chunk().map(|base| Offset::new(i64::from_be_bytes(*base)));
-        let base = base.expect("a whole batch has a base offset");
-        let (epoch, next) = (info.leader_epoch, info.next_offset);
-        let partition = log.partition;
-        let AppendInfo { max_timestamp, now_ms, .. } = info;
-        let new = NewBatch { base, next, epoch, max_timestamp, parts: batch, now_ms, starts_segment: None };
-        let appended = logs.append(id, &new).ok_or(LogError::UnknownLog)?;
-        let place = appended.place;
-        let is_large =
-            bytes >= self.options.extent_bytes_min.max(EXTENT_BYTES_MIN) || journal.extends(id, place);
-        let is_extent = appended.has_space && is_large;
-        let new_frame = if is_extent { Frame::extent } else { Frame::batch };
-        let mut frame = new_frame(partition, epoch.get(), base, next);
-        frame.starts_segment = place.position == 0;
-        if is_extent {
-            let head = || logs.by_id.get_mut(id).map(|log| log.head_of(place)).unwrap_or_default();
-            journal.append_extent(id, frame, place, head, batch, info.durable);
-            logs.queue_extent(id);
-        } else {
-            journal.append(id, frame, batch, info.durable);
-        }
-        drop((journal, logs));
-        if is_extent {
-            self.signals.extent.notify();
-        }
-        self.signals.commit.notify();
-        if !self.state.dirty.replace(true) {
-            self.signals.checkpoint.notify();
-        }
-        if appended.queued {
-            self.signals.settle.notify();
-        }
-        Ok(())
-    }
-
-    fn count(&self, what: Written, bytes: u64) {
-        let observer = self.observer.borrow().clone();
-        if let Some(observer) = observer {
-            observer.wrote(what, bytes);
-        }
-    }
-
-    fn check_usable(&self) -> Result<(), LogError> {
-        if let Some(why) = &*self.state.failed.borrow() {
-            return Err(LogError::Failed { why: why.clone() });
-        }
-        if self.state.closing.get() { Err(LogError::Closing) } else { Ok(()) }
-    }
-
-    fn with_log<T>(&self, id: LogId, read: impl FnOnce(&mut Log) -> T) -> Result<T, LogError> {
-        self.logs.borrow_mut().by_id.get_mut(id).map(read).ok_or(LogError::UnknownLog)
-    }
-
-    /// Offset that the next batch gets.
-    ///
-    /// # Errors
-    /// [`LogError::UnknownLog`].
-    pub fn log_end_offset(&self, id: LogId) -> Result<Offset, LogError> {
-        self.with_log(id, |log| log.next)
-    }
-
-    /// First offset that can be read.
-    ///
-    /// # Errors
-    /// [`LogError::UnknownLog`].
-    pub fn log_start_offset(&self, id: LogId) -> Result<Offset, LogError> {
-        self.with_log(id, |log| log.log_start)
-    }
-
-    /// Batches below have reached the disk.
-    ///
-    /// # Errors
-    /// [`LogError::UnknownLog`].
-    pub fn written_end(&self, id: LogId) -> Result<Offset, LogError> {
-        self.with_log(id, |log| log.written_end)
-    }
-
-    /// Batches below have reached stable storage.
-    ///
-    /// # Errors
-    /// [`LogError::UnknownLog`].
-    pub fn durable_end(&self, id: LogId) -> Result<Offset, LogError> {
-        self.with_log(id, |log| log.durable_end)
-    }
-
-    /// The largest leader epoch not above `epoch` and the offset where it ends; `None` if `epoch` is above
-    /// all that have batches (KIP-320).
-    ///
-    /// # Errors
-    /// [`LogError::UnknownLog`].
-    pub fn epoch_end(
-        &self,
-        id: LogId,
-        epoch: LeaderEpoch,
-    ) -> Result<Option<(LeaderEpoch, Offset)>, LogError> {
-        self.with_log(id, |log| log.epochs.end(epoch, log.next))
-    }
-
-    /// Offsets that were acknowledged and cannot be read back, if any.
-    ///
-    /// # Errors
-    /// [`LogError::UnknownLog`].
-    pub fn quarantined(&self, id: LogId) -> Result<Option<std::ops::Range<Offset>>, LogError> {
-        self.with_log(id, |log| log.quarantined.clone())
-    }
-
-    /// Lets the log start at `start`: offsets below can no longer be read. Durable when this returns; the
-    /// files of segments wholly below go with the second checkpoint from now. A lower start than the present
-    /// one changes nothing.
-    ///
-    /// # Errors
-    /// [`LogError::OffsetOutOfRange`] above the log end offset: nothing has changed. Otherwise the store has
-    /// failed or is closing.
-    pub async fn raise_log_start(&self, id: LogId, start: Offset) -> Result<(), LogError> {
-        self.check_usable()?;
-        let (partition, from, end) = self.with_log(id, |log| (log.partition, log.log_start, log.next))?;
-        if start > end {
-            return Err(LogError::OffsetOutOfRange { offset: start, start: from, end });
-        }
-        if start <= from {
-            return Ok(());
-        }
-        // One turn: a checkpoint's picture has both the raised start and the frame, or neither.
-        let gone = self.with_log(id, |log| log.start_at(start))?;
-        self.condemn(id, partition, gone);
-        self.record(id, Frame::log_start(partition, start), [&[], &[]]).await
-    }
-
-    /// Puts a command into the journal, and waits until it is durable. What it says of the log must have
-    /// been done to the log in the same turn.
-    async fn record(&self, id: LogId, command: Frame, payload: Parts<'_>) -> Result<(), LogError> {
-        let sequence = self.journal.borrow_mut().append(id, command, payload, true);
-        self.signals.commit.notify();
-        if !self.state.dirty.replace(true) {
-            self.signals.checkpoint.notify();
-        }
-        while self.journal.borrow().durable_end <= sequence {
-            if let Some(why) = self.failure() {
-                return Err(LogError::Failed { why });
-            }
-            if self.state.closed.get() {
-                return Err(LogError::Closing);
-            }
-            self.signals.progress.notified().await;
-        }
-        Ok(())
-    }
-
-    /// Changes the settings of a log's topic, from the next append on.
-    ///
-    /// # Errors
-    /// [`LogError::UnknownLog`].
-    pub fn update_settings(&self, id: LogId, settings: Arc<TopicSettings>) -> Result<(), LogError> {
-        self.with_log(id, |log| log.settings = settings)
-    }
-
-    /// Someone waits for what is written to become durable: sync now rather than at the interval.
-    pub fn request_flush(&self) {
-        self.state.flush_requested.set(true);
-        self.signals.flush.notify();
-    }
-
-    /// Bytes appended that wait for the journal or, in whole blocks, for their segment.
-    #[must_use]
-    pub fn unsettled_bytes(&self) -> u64 {
-        self.logs.borrow().unsettled + self.journal.borrow().queued_bytes
-    }
-
-    /// Too much is waiting: callers hold back appends until [`Store::wait_for_room`] is ready.
-    #[must_use]
-    pub fn under_pressure(&self) -> bool {
-        self.unsettled_bytes() > self.options.unsettled_bytes_max
-    }
-
-    /// Ready once the store is not under pressure, or has failed.
-    pub async fn wait_for_room(&self) {
-        while self.under_pressure() && !self.is_over() {
-            let is_settling = {
-                let logs = self.logs.borrow();
-                logs.settling > 0 || !logs.to_settle.is_empty()
-            };
-            if !is_settling {
-                // What is left are small remainders of many logs: only a checkpoint writes those.
-                self.request_checkpoint();
-            }
-            self.signals.room.notified().await;
-        }
-    }
-
-    /// Why the store has failed, if it has.
-    #[must_use]
-    pub fn failure(&self) -> Option<String> {
-        self.state.failed.borrow().clone()
-    }
-
-    /// Whether appends are refused for want of space.
-    #[must_use]
-    pub fn is_disk_full(&self) -> bool {
-        self.state.disk_full.get()
-    }
-
-    /// Memory that a log's bytes and index take, in bytes.
-    ///
-    /// # Errors
-    /// [`LogError::UnknownLog`].
-    pub fn memory_bytes(&self, id: LogId) -> Result<usize, LogError> {
-        self.with_log(id, |log| log.memory_bytes())
-    }
-
-    /// Whole batches from `from` on, below `end`, if all of them are in memory; the fast form of
-    /// [`Store::read`], which takes `None` for an answer.
-    #[must_use]
-    pub fn read_tail(
-        &self,
-        id: LogId,
-        from: Offset,
-        end: Offset,
-        max_bytes: usize,
-        at_least_one: bool,
-    ) -> Option<Vec<Bytes>> {
-        let wanted = partition_log::Wanted { from, end, max_bytes, at_least_one };
-        self.read_in_memory(id, wanted).ok()?
-    }
-
-    /// Makes one empty log, as [`Store::create_logs`] does.
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn create_log(
-        &self,
-        partition: TopicPartition,
-        settings: Arc<TopicSettings>,
-    ) -> Result<LogId, LogError> {
-        let made = self.create_logs(vec![(partition, settings)]).await?;
-        made.first().copied().ok_or(LogError::UnknownLog)
-    }
-
-    /// Makes empty logs with durable directories, in their order. Files of an earlier life that recovery knew
-    /// nothing of are moved to `orphaned/`. The names of one topic that stand together share a sync.
-    ///
-    /// # Errors
-    /// A directory could not be made, or the store takes nothing: there is no log then, only directories.
-    pub async fn create_logs(
-        &self,
-        new: Vec<(TopicPartition, Arc<TopicSettings>)>,
-    ) -> Result<Vec<LogId>, LogError> {
-        self.check_usable()?;
-        for of_topic in new.chunk_by(|(one, _), (next, _)| one.topic == next.topic) {
-            self.create_partition_directories(of_topic.iter().map(|(partition, _)| *partition)).await?;
-        }
-        let logs = &mut *self.logs.borrow_mut();
-        let insert = |(partition, settings)| logs.by_id.insert(Log::new(partition, settings, Offset::ZERO));
-        let ids = new.into_iter().map(insert).collect();
-        self.state.dirty.set(true);
-        self.signals.checkpoint.notify();
-        Ok(ids)
-    }
-
-    /// Makes the directories of partitions of one topic.
-    async fn create_partition_directories(
-        &self,
-        partitions: impl Iterator<Item = TopicPartition>,
-    ) -> Result<(), LogError> {
-        let directories: Vec<_> =
-            partitions.map(|one| partition_directory(&self.options.data, one)).collect();
-        let topic = directories.first().and_then(|directory| directory.parent()).map(Path::to_owned);
-        let Some(topic) = topic else { return Ok(()) };
-        let failed = |source| LogError::Io { path: topic.clone(), source };
-        let there = match self.disk.list(&topic).await {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => HashSet::new(),
-            names => names.map_err(failed)?.into_iter().collect(),
-        };
-        for directory in directories.iter().filter(|path| there.contains(&files::file_name(path))) {
-            if !self.disk.list(directory).await.map_err(failed)?.is_empty() {
-                let moved = generation::set_aside(&*self.disk, &self.options.data, directory).await;
-                moved.map_err(|error| failed(io::Error::other(error)))?;
-            }
-        }
-        let names = directories.iter().map(|path| files::file_name(path)).collect();
-        self.disk.create_children(&topic, names).await.map_err(failed)
-    }
-
-    /// Forgets a log and removes its files. The caller has already made durable that it is gone.
-    ///
-    /// # Errors
-    /// The files could not be removed; the log is forgotten all the same.
-    pub async fn delete_log(&self, id: LogId) -> Result<(), LogError> {
-        self.with_log(id, |log| log.doomed = true)?;
-        while self.with_log(id, |log| log.settling || log.preparing || log.compacting)? {
-            self.signals.settled.notified().await;
-        }
-        let log = self.logs.borrow_mut().remove(id).ok_or(LogError::UnknownLog)?;
-        self.files.borrow_mut().retain(|key| key.0 != id);
-        self.indexes.borrow_mut().retain(|key| key.0 != id);
-        self.sidecars.borrow_mut().retain(|key| key.0 != id);
-        self.verified.borrow_mut().retain(|key| key.0 != id);
-        self.shared_files.borrow_mut().forget_log(id);
-        self.state.dirty.set(true);
-        self.signals.settled.notify();
-        self.signals.room.notify();
-        let directory = partition_directory(&self.options.data, log.partition);
-        // The directory of the topic goes with its last partition, whichever shard removes that one.
-        match self.remove_with_parent(&directory).await {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(LogError::Io { path: directory, source })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    async fn remove_with_parent(&self, directory: &Path) -> io::Result<()> {
-        self.disk.remove_directory(directory).await?;
-        match directory.parent() {
-            Some(parent) if self.disk.list(parent).await?.is_empty() => {
-                self.disk.remove_directory(parent).await
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Refuses appends, then makes durable what there is; `clean`: settles all of it and says so in a last
-    /// checkpoint, so that the next start replays nothing. The store's tasks must be running; they end.
-    ///
-    /// # Errors
-    /// [`LogError::Failed`]; the next start recovers as after a crash.
-    pub async fn close(&self, clean: bool) -> Result<(), LogError> {
-        self.state.closing.set(true);
-        self.signals.compaction.notify();
-        let is_durable = || {
-            let journal = self.journal.borrow();
-            journal.is_idle() && journal.durable_end == journal.next_sequence
-        };
-        while !is_durable() && self.failure().is_none() {
-            self.request_flush();
-            self.signals.progress.notified().await;
-        }
-        if clean && self.failure().is_none() {
-            self.save_indexes().await;
-            self.checkpoint(true).await;
-        }
-        self.state.closed.set(true);
-        self.wake_all();
-        self.failure().map_or(Ok(()), |why| Err(LogError::Failed { why }))
-    }
-
-    /// Asks for a checkpoint soon.
-    pub fn request_checkpoint(&self) {
-        self.state.checkpoint_requested.set(true);
-        self.signals.checkpoint.notify();
-    }
-
-    /// The store takes nothing more: failed or closed.
-    fn is_over(&self) -> bool {
-        self.state.closed.get() || self.state.failed.borrow().is_some()
-    }
-
-    /// Nothing that was acknowledged is touched any more, and nothing is acknowledged.
-    fn fence(&self, why: String) {
-        if self.state.failed.borrow().is_some() {
-            return;
-        }
-        tracing::error!(
-            shard = self.options.shard,
-            why,
-            "the shard's disk has failed; it takes nothing more"
-        );
-        *self.state.failed.borrow_mut() = Some(why.clone());
-        let observer = self.observer.borrow().clone();
-        if let Some(observer) = observer {
-            observer.failed(None, &why);
-        }
-        self.wake_all();
-    }
-
-    fn wake_all(&self) {
-        let s = &self.signals;
-        [
-            &s.commit,
-            &s.flush,
-            &s.settle,
-            &s.extent,
-            &s.settled,
-            &s.checkpoint,
-            &s.journal_room,
-            &s.room,
-            &s.compaction,
-            &s.reserve,
-            &s.retention,
-            &s.progress,
-        ]
-        .into_iter()
-        .for_each(Notify::notify);
-    }
-
-    fn segment_path(&self, partition: TopicPartition, segment: Offset, version: u32) -> PathBuf {
-        partition_directory(&self.options.data, partition).join(segment_name(segment, version))
-    }
-
-    fn index_path(&self, partition: TopicPartition, segment: Offset, version: u32) -> PathBuf {
-        partition_directory(&self.options.data, partition).join(index_name(segment, version))
-    }
-
-    fn directory(&self) -> PathBuf {
-        let options = &self.options;
-        format::shard_directory(&options.data, options.generation.number, options.shard)
-    }
 }

@@ -286,6 +286,9 @@ impl Store {
                 (rests, log.active().base, log.active().index.len())
             });
             let Ok((rests, segment, unsaved)) = state else { continue };
+            if rests && let Err(error) = self.give_back(id).await {
+                tracing::debug!(%error, "space that was made ahead stays");
+            }
             if rests {
                 self.logs.borrow_mut().shrink(id, self.options.tail_cache_bytes_max);
             }

@@ -106,19 +106,20 @@ impl Store {
     }
 
     /// Removes the files of a segment. What cannot be removed is a leftover: the next segment of the
-    /// partition that is made sweeps it away.
+    /// partition that is made, or the next start, sweeps it away.
     async fn free_segment(&self, id: LogId, partition: TopicPartition, segment: Sealed) {
         let (base, version) = (segment.base, segment.version);
+        let nobody_reads =
+            !self.has_readers(id, base, version) && !self.with_log(id, |log| log.compacting).unwrap_or(false);
         self.files.borrow_mut().remove(&(id, base, version));
         self.indexes.borrow_mut().remove(&(id, base, version));
         self.shared_files.borrow_mut().forget(&(id, base, version));
         self.sidecars.borrow_mut().remove(&(id, base, version));
         self.verified.borrow_mut().remove(&(id, base, version));
-        for path in [
-            self.segment_path(partition, base, version),
-            self.index_path(partition, base, version),
-            self.sidecar_path(partition, base, version),
-        ] {
+        let kept = self.keep_as_spare(partition, segment, nobody_reads).await;
+        let file = (!kept).then(|| self.segment_path(partition, base, version));
+        let beside = [self.index_path(partition, base, version), self.sidecar_path(partition, base, version)];
+        for path in file.into_iter().chain(beside) {
             let removed = self.disk.remove_file(&path).await;
             if !is_absent(&removed)
                 && let Err(error) = removed

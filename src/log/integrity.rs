@@ -160,6 +160,7 @@ impl Store {
         let index = self.index_path(partition, segment, version);
         let index = self.disk.read_small(&index, index::INDEX_FILE_BYTES_MAX).await;
         let entries = index.ok().and_then(|bytes| index::decode(segment, &bytes)).unwrap_or_default();
+        let _walking = self.walking(id, segment, version);
         let file = self.segment_file(id, partition, segment, Open::Existing).await.map_err(failed)?;
         let mut audit = Audit::new(segment, length, version > 0, entries);
         while let Some(range) = audit.wants() {
@@ -255,6 +256,7 @@ impl Store {
             return Ok(None);
         }
         let path = self.segment_path(partition, segment, version);
+        let _walking = self.walking(id, segment, version);
         let file = self.segment_file(id, partition, segment, Open::Existing).await;
         let read = match file {
             Ok(file) => read_blocks(&*file, range.start, range.end).await,

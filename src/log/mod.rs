@@ -27,7 +27,8 @@
 //! (group commit), `settle.rs` and `extents.rs` (segments), `checkpoint.rs` (what) and `checkpointing.rs` (when),
 //! [`recovery`] and `replay.rs` (after a crash), [`generation`] (which shards' directories are valid),
 //! `compaction` (the last record of each key), `retention.rs`, [`sidecar`], `audit.rs` and `integrity.rs`
-//! (nothing damaged is served), `scrub.rs`, `reserve.rs` (a full disk), `reader.rs`, `ranges.rs`, `time.rs`,
+//! (nothing damaged is served), `scrub.rs`, `spares.rs` (freed files are used
+//! again), `reserve.rs` (a full disk), `reader.rs`, `ranges.rs`, `time.rs`,
 //! [`index`], [`leader_epochs`]; `files.rs`, `lru.rs` and `slab.rs` are bounded caches and names.
 
 mod audit;
@@ -59,6 +60,7 @@ mod scrub;
 mod settle;
 pub mod sidecar;
 mod slab;
+mod spares;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -134,6 +136,10 @@ pub struct StoreOptions {
     pub scrub_interval: Duration,
     /// Space that is kept for a full disk; 0: none.
     pub reserve_bytes: u64,
+    /// Files of freed segments that are kept to be used again, in all; 0: none are.
+    pub spare_bytes_max: u64,
+    /// Smaller files are not worth it.
+    pub spare_file_bytes_min: u64,
     /// Time between two looks for segments that have expired (`log.retention.check.interval.ms`).
     pub retention_check_interval: Duration,
     /// Bounds and pace of compaction.
@@ -161,6 +167,8 @@ impl StoreOptions {
             indexes_max: 32,
             scrub_interval: Duration::from_secs(7 * 24 * 3600),
             reserve_bytes: 0,
+            spare_bytes_max: 2 << 30,
+            spare_file_bytes_min: 1 << 20,
             retention_check_interval: Duration::from_secs(300),
             compaction: CompactionOptions::default(),
         }
@@ -240,6 +248,7 @@ pub struct Store {
     verified: RefCell<Lru<SegmentKey, VerifiedSpans>>,
     findings: RefCell<integrity::Findings>,
     shared_files: RefCell<ranges::SharedFiles>,
+    spares: spares::Spares,
     observer: RefCell<Option<Rc<dyn Observer>>>,
     state: State,
     signals: Signals,

@@ -43,7 +43,7 @@ pub(super) struct Live {
     pub(super) allocated: u64,
     /// Blocks below are written however few they are: a group of the journal waits for them.
     pub(super) extent_end: u64,
-    /// The file is there, is named durably and holds nothing older.
+    /// The file is there and durably named. What it holds beyond `settled` is of no meaning.
     pub(super) created: bool,
     /// Nothing more is appended.
     pub(super) rolled: bool,

@@ -56,6 +56,7 @@ use crate::{
         lru::Lru,
         partition_log::{Log, NewBatch},
         replay::{Next, Replay},
+        spares::Spares,
     },
     model::{LeaderEpoch, Offset, TopicPartition, TopicSettings},
 };
@@ -135,6 +136,7 @@ impl Store {
             verified: RefCell::new(Lru::new(o.open_files_max)),
             findings: RefCell::default(),
             shared_files: RefCell::default(),
+            spares: Spares::default(),
             observer: RefCell::new(None),
             state: State::default(),
             signals: Signals::default(),

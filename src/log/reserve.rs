@@ -36,6 +36,7 @@ impl Store {
 
     /// Gives the reserve to those who have found no space.
     pub(super) async fn spend_reserve(&self) {
+        self.drop_spares(true).await;
         if self.options.reserve_bytes > 0 && !self.state.reserve_spent.replace(true) {
             self.state.disk_full.set(true);
             if let Err(error) = self.resize_reserve(0).await {

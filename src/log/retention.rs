@@ -103,17 +103,32 @@ impl Store {
     /// Looks at every log, a while after the start and then every `retention_check_interval`, until the store is closed or fails.
     pub async fn run_retention(self: Rc<Self>) {
         let mut wait = INITIAL_DELAY.min(self.options.retention_check_interval);
+        let mut swept = false;
         while !self.is_over() {
             future::or(self.clock.sleep(wait), self.signals.retention.notified()).await;
             wait = self.options.retention_check_interval;
+            self.drop_spares(false).await;
             let ids = self.logs.borrow().by_id.ids();
             for id in ids {
+                if !swept {
+                    self.sweep(id).await;
+                }
                 self.retain(id).await;
                 if self.is_over() || self.state.closing.get() {
                     break;
                 }
             }
+            swept = true;
         }
+    }
+
+    /// Removes what an earlier life has left beside the segments of a log; once after a start.
+    async fn sweep(&self, id: LogId) {
+        let Ok(partition) = self.with_log(id, |log| log.partition) else { return };
+        if let Err(error) = self.sweep_leftovers(id, partition).await {
+            tracing::warn!(%error, "files that are no longer needed remain");
+        }
+        self.clock.sleep(PAUSE).await;
     }
 
     /// Does what is due for one log.

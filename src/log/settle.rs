@@ -139,7 +139,7 @@ impl Logs {
         None
     }
 
-    fn release(&mut self, id: LogId) {
+    pub(super) fn release(&mut self, id: LogId) {
         self.settling -= 1;
         if let Some(log) = self.by_id.get_mut(id) {
             log.settling = false;
@@ -438,6 +438,7 @@ impl Store {
             self.disk.create_directories(&directory).await?;
         }
         self.sweep_leftovers(id, partition).await?;
+        self.use_spare(id, partition, segment).await?;
         let file = self.segment_file(id, partition, segment, Open::OrCreate).await?;
         let allocated = block_start(file.length().await?);
         for path in [self.index_path(partition, segment, 0), self.sidecar_path(partition, segment, 0)] {

@@ -248,3 +248,34 @@ fn bulk_on_a_full_disk_takes_the_journal_and_goes_on_when_there_is_space() {
     disk.power_loss();
     check_start(&disk, &ledger, 1, Crash::PowerLoss, "bulk on a full disk");
 }
+
+#[test]
+fn a_log_at_rest_gives_back_the_space_made_ahead_of_it_and_goes_on_where_it_was() {
+    let disk = SimDisk::new(78);
+    let ledger = Ledger::default();
+    run(&disk, async move |sim, disk| {
+        let broker = Broker::start_with(&sim, &disk, 1, LONG..LONG + 1, &ledger, small);
+        let broker = broker.await.expect("a fresh start");
+        let (store, log) = broker.log(LONG);
+        let length = |disk: &SimDisk| {
+            let directory = partition_directory(Path::new(DATA), super::partition(LONG));
+            let files = disk.files(&directory);
+            files.into_iter().map(|(_, bytes)| bytes.len()).max().unwrap_or(0)
+        };
+        let grow = async |disk: &SimDisk| {
+            for _ in 0..12 {
+                broker.append(LONG, 20_000, 1, true).expect("room");
+                store.wait_for_room().await;
+                broker.drained(disk).await;
+            }
+        };
+        grow(&disk).await;
+        let ahead = length(&disk);
+        store.give_back(log).await.expect("a sound disk");
+        let given_back = length(&disk);
+        assert!(ahead > given_back, "{ahead} bytes, then {given_back}");
+        grow(&disk).await;
+        let served = broker.read_all(LONG, 50_000).await.expect("readable");
+        assert!(served == ledger.borrow()[&LONG].batches);
+    });
+}

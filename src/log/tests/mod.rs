@@ -152,6 +152,7 @@ pub(super) fn small(options: &mut StoreOptions) {
     options.tail_cache_bytes_max = 32 * 1024;
     options.open_files_max = 2;
     options.scrub_interval = Duration::MAX;
+    options.spare_file_bytes_min = 4096;
     options.compaction.backoff = Duration::from_millis(4);
 }
 

@@ -8,7 +8,7 @@ use crate::{
         clock::Clock,
         sim::{Sim, SimDisk},
     },
-    log::format::partition_directory,
+    log::format::{partition_directory, shard_directory},
     model::{Offset, TopicSettings},
 };
 
@@ -127,6 +127,44 @@ fn a_timestamp_in_the_future_neither_keeps_data_for_ever_nor_takes_other_data_al
         assert_eq!(ages.len(), 4);
         assert!(ages.iter().all(|time_ms| *time_ms <= NOW_MS), "{ages:?}");
         assert_eq!(store.log_end_offset(log).ok(), Some(Offset::new(10)));
+    })
+    .expect("it runs to its end");
+}
+
+#[test]
+fn files_of_freed_segments_become_segments_again_and_what_they_held_is_never_read() {
+    let disk = SimDisk::new(6);
+    let ledger = Ledger::default();
+    let theirs = ledger.clone();
+    let read = async |broker: &Broker, ledger: &Ledger| {
+        let start = start_of(broker) as usize;
+        let served = broker.read_all(0, 5_000).await.expect("readable");
+        assert!(served == ledger.borrow()[&0].batches[start..]);
+    };
+    run(&disk, async move |sim, disk| {
+        let kept = TopicSettings { retention_bytes: 20_000, ..settings() };
+        let broker = start(&sim, &disk, &theirs, kept).await;
+        for _ in 0..300 {
+            append(&broker, &disk, NOW_MS).await;
+            disk.sleep(Duration::from_millis(4)).await;
+        }
+        let used = broker.log(0).0.spares_used();
+        assert!(used > 5, "{used} of 100 segments");
+        read(&broker, &theirs).await;
+        disk.sleep(Duration::from_secs(1)).await;
+        let spares = |disk: &SimDisk| {
+            let shard = shard_directory(Path::new(DATA), 1, 0);
+            let is_spare = |path: &Path| path.to_string_lossy().contains("spare-");
+            disk.files(&shard).iter().filter(|(path, _)| is_spare(path)).count()
+        };
+        assert_eq!(spares(&disk), 0, "what nobody takes is given back");
+        append(&broker, &disk, NOW_MS).await;
+    })
+    .expect("it runs to its end");
+    disk.kill();
+    run(&disk, async move |sim, disk| {
+        let broker = start(&sim, &disk, &ledger, settings()).await;
+        read(&broker, &ledger).await;
     })
     .expect("it runs to its end");
 }

@@ -54,7 +54,7 @@ use crate::{
         CONTROL_REQUESTS_MAX, ControlSender, Shard, ShardParts,
         router::{Letter, Router, Ticket},
     },
-    startup::{Prepared, StartError, prepare},
+    startup::{Prepared, StartError, disk_bytes, prepare},
 };
 
 /// Bytes of one receive buffer; a larger request is received into memory of its own.
@@ -505,6 +505,9 @@ fn ring_options(own: &ShardSettings) -> RingOptions {
     }
 }
 
+/// The reserve is at most this part of the disk, however much was asked for.
+const RESERVE_SHARE: u64 = 20;
+
 fn store_options(settings: &Settings, id: ShardId, former: Generation) -> Result<StoreOptions, String> {
     let own = &settings.shards[id.index()];
     let mut journal_id = [0; 8];
@@ -523,7 +526,10 @@ fn store_options(settings: &Settings, id: ShardId, former: Generation) -> Result
     let shards = settings.shards.len();
     options.retention_check_interval = Duration::from_millis(settings.retention_check_interval_ms);
     options.scrub_interval = Duration::from_millis(settings.scrub_interval_ms);
-    options.reserve_bytes = (settings.disk_reserve_bytes / shards as u64).next_multiple_of(4096);
+    let disk_bytes = disk_bytes(&settings.data_dir)
+        .map_err(|error| format!("the size of the disk with {}: {error}", settings.data_dir.display()))?;
+    let reserve_bytes = settings.disk_reserve_bytes.min(disk_bytes / RESERVE_SHARE);
+    options.reserve_bytes = (reserve_bytes / shards as u64).next_multiple_of(4096);
     options.compaction = CompactionOptions {
         dedupe_buffer_bytes: settings.cleaner_dedupe_buffer_bytes / shards,
         io_bytes_per_second: settings.cleaner_io_bytes_per_second / shards as u64,

@@ -303,7 +303,7 @@ const OWN: &[Row] = &[
     row("log.retention.check.interval.ms", "5min", number(Milliseconds, 1..=i64::MAX, |d, n| d.settings.retention_check_interval_ms = n as u64),
         "How often partitions are looked through for segments that have expired."),
     row("disk.reserve.bytes", "64MiB", number(Bytes, 0..=1 << 40, |d, n| d.settings.disk_reserve_bytes = n as u64),
-        "Space kept for a full disk: then produce is refused, all else goes on, and a stop ends cleanly; 0: none."),
+        "Space kept for a full disk, at most a twentieth of it: then produce is refused, all else goes on, and a stop ends cleanly; 0: none."),
     row("scrub.interval.ms", "7d", number(Milliseconds, 1..=i64::MAX, |d, n| d.settings.scrub_interval_ms = n as u64),
         "Every sealed segment is compared with its checksums once in this time."),
 

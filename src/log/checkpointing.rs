@@ -79,12 +79,18 @@ impl Store {
     /// Makes a checkpoint, as soon as there is space for it. `workers`: settling is done by `run_settling`,
     /// else here.
     pub(super) async fn make_checkpoint(&self, clean: bool, workers: bool) -> io::Result<()> {
+        let mut told = false;
         while let Err(error) = self.try_checkpoint(clean, workers).await {
             if error.kind() != io::ErrorKind::StorageFull {
                 return Err(error);
             }
             // The older ones stay as they are; only journal space waits for this.
-            tracing::warn!(shard = self.options.shard, "no space left for the checkpoint; trying again");
+            if !std::mem::replace(&mut told, true) {
+                tracing::warn!(
+                    shard = self.options.shard,
+                    "no space left for a checkpoint; it waits for some"
+                );
+            }
             self.spend_reserve().await;
             self.clock.sleep(RETRY_INTERVAL).await;
             if self.is_over() {

@@ -514,6 +514,6 @@ impl Store {
 
 pub(super) fn quarantine(log: &mut Log, end: Offset) {
     tracing::error!(partition = %log.partition, start = %log.next, %end,
-        "acknowledged offsets cannot be read back; the partition is quarantined");
+        "acknowledged offsets cannot be read back; the partition takes no more until DeleteRecords has raised its log start to the end of them");
     log.quarantine_to(end);
 }

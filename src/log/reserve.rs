@@ -38,7 +38,9 @@ impl Store {
     pub(super) async fn spend_reserve(&self) {
         self.drop_spares(true).await;
         if self.options.reserve_bytes > 0 && !self.state.reserve_spent.replace(true) {
-            self.state.disk_full.set(true);
+            if !self.state.disk_full.replace(true) {
+                tracing::warn!(shard = self.options.shard, "no space left on the disk; appends are refused");
+            }
             if let Err(error) = self.resize_reserve(0).await {
                 tracing::warn!(shard = self.options.shard, %error, "the reserve could not be given away");
             }

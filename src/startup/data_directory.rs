@@ -86,6 +86,15 @@ fn is_in_memory(path: &Path) -> io::Result<bool> {
     Ok(IN_MEMORY.iter().any(|&magic| magic as u32 == kind))
 }
 
+/// Bytes of the file system that a directory is on.
+///
+/// # Errors
+/// Those of statvfs(3).
+pub fn disk_bytes(path: &Path) -> io::Result<u64> {
+    let disk = rustix::fs::statvfs(path)?;
+    Ok(disk.f_blocks.saturating_mul(disk.f_frsize))
+}
+
 /// Refuses before anything is written, so that `--data /home` leaves no trace.
 fn refuse_foreign(path: &Path) -> Result<(), StartError> {
     let failed = |source| StartError::DataDirectory { path: path.to_owned(), step: "list it", source };

@@ -21,12 +21,14 @@ use futures_lite::FutureExt;
 use tokio::{
     runtime::Runtime,
     signal::unix::{Signal, SignalKind, signal},
-    sync::mpsc,
+    sync::mpsc::{self, WeakSender},
 };
 
 use crate::{
     config::{self, ConfigError, FetchPath, Settings, ShardSettings},
-    control::{Applied, Control, ControlError, ControlReply, NodeSettings, ReplyTo, ShardLink},
+    control::{
+        Applied, Control, ControlError, ControlReply, ControlRequest, Given, NodeSettings, ReplyTo, ShardLink,
+    },
     coordinator::{
         classic::GroupLimits,
         service::{Coordinator, CoordinatorSettings},
@@ -122,6 +124,10 @@ impl ShardLink for Link {
     fn publish(&self, view: Arc<ClusterView>, applied: Applied) {
         self.send(Letter::View { view, applied });
     }
+
+    fn configure(&self, settings: Arc<Settings>) {
+        self.send(Letter::Settings(settings));
+    }
 }
 
 /// Everything a core is given; moves to its thread.
@@ -152,15 +158,18 @@ pub fn run(
 ) -> Result<(), BrokerError> {
     let Prepared { lock: _lock, address, .. } = prepare(&settings)?;
     let settings = Arc::new(settings);
+    let given = settings.clone();
     let shards = settings.shards.len();
     let control = Control::open(&settings.data_dir, shards as u16, node_settings(&settings, address))?;
-    let view = control.view();
+    let (view, settings) = (control.view(), control.settings());
     let first_cpu = settings.shards[0].core;
     let former = former_generation(first_cpu, &settings, &view)?;
 
     let (control_sender, control_requests) = mpsc::channel(CONTROL_REQUESTS_MAX);
     let (reports, reported) = channel();
     let (cores, links, metrics) = start_cores(&settings, address, &view, former, &control_sender, &reports)?;
+    // Control ends when nobody can ask it any more: the reload must not be who keeps it.
+    let to_control = control_sender.downgrade();
     drop((control_sender, reports));
     let stop = |cores: Vec<Core>| {
         links.iter().for_each(|link| link.send(Letter::Stop));
@@ -185,7 +194,7 @@ pub fn run(
     ready(address);
     let boxed = links.iter().map(|link| Box::new(link.clone()) as Box<dyn ShardLink>).collect();
     let every = Duration::from_millis(settings.metrics_log_interval_ms);
-    let reloads = reload_on_hangup(hangup, settings.clone(), links.clone(), read_again);
+    let reloads = reload_on_hangup(hangup, given, to_control, read_again);
     let control = control.run(control_requests, boxed);
     run_control(&runtime, signals, control, reloads, metrics.clone(), every);
     stop(cores)?;
@@ -203,15 +212,12 @@ fn failure((core, report): (usize, Report)) -> Option<String> {
     }
 }
 
-fn node_settings(settings: &Settings, address: SocketAddr) -> NodeSettings {
+fn node_settings(settings: &Arc<Settings>, address: SocketAddr) -> NodeSettings {
     let advertised = &settings.advertised;
     let port = if advertised.port == 0 { address.port() } else { advertised.port };
     NodeSettings {
         broker: Broker { id: settings.broker_id, host: advertised.host.clone(), port },
-        num_partitions: settings.num_partitions,
-        default_replication_factor: settings.default_replication_factor,
-        partitions_max: settings.partitions_max,
-        topic_defaults: settings.topic_texts(),
+        settings: settings.clone(),
     }
 }
 
@@ -350,11 +356,11 @@ fn run_control(
     });
 }
 
-/// Reads the settings again at every SIGHUP, and gives the cores what of them is live.
+/// Reads the settings again at every SIGHUP, and gives control what of them is live.
 async fn reload_on_hangup(
     mut hangup: Signal,
     mut settings: Arc<Settings>,
-    links: Vec<Link>,
+    control: WeakSender<(ControlRequest, ReplyTo)>,
     read_again: impl Fn() -> Result<Settings, ConfigError>,
 ) {
     while hangup.recv().await.is_some() {
@@ -364,12 +370,19 @@ async fn reload_on_hangup(
                     tracing::warn!("\"{name}\" changes with the next start only");
                 }
                 settings = Arc::new(changed);
-                links.iter().for_each(|link| link.send(Letter::Settings(settings.clone())));
+                let request = (ControlRequest::Give(Given(settings.clone())), ignore_reply());
+                if let Some(control) = control.upgrade() {
+                    let _ = control.send(request).await;
+                }
                 tracing::info!("SIGHUP: the configuration was read again");
             }
             Err(error) => tracing::error!("SIGHUP: no setting was changed: {error}"),
         }
     }
+}
+
+fn ignore_reply() -> ReplyTo {
+    Box::new(|_| ())
 }
 
 /// Logs what was counted so far, every so often; never if `every` is zero.

@@ -8,6 +8,19 @@ use super::{
     value::Unit,
 };
 
+/// Where a value of a setting comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// A client set it for this broker.
+    ThisBroker,
+    /// A client set it for all brokers.
+    AllBrokers,
+    /// A file or a flag gave it.
+    Given,
+    /// Nobody did.
+    Default,
+}
+
 /// One setting as `DescribeConfigs` tells of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BrokerSetting {
@@ -17,8 +30,8 @@ pub struct BrokerSetting {
     pub value: Option<String>,
     /// The value if none were given.
     pub default: Option<String>,
-    /// The name under which a file or a flag gave the value.
-    pub given_as: Option<&'static str>,
+    /// Where values of it come from, the one in force first, the default last: name, value, origin.
+    pub synonyms: Vec<(&'static str, Option<String>, Origin)>,
     /// Type of its values.
     pub kind: ConfigType,
     /// Whether it cannot change while the broker runs.
@@ -55,15 +68,30 @@ fn broker_setting(effective: &super::Effective) -> BrokerSetting {
     };
     let default = (!without && !sensitive).then(|| row.plain(row.default));
     let value = if sensitive || !given { default.clone() } else { Some(row.plain(&effective.value)) };
+    let layers = std::iter::successors(given.then_some(effective), |layer| layer.below.as_deref());
+    let given = layers.map(|layer| {
+        let value = (!sensitive).then(|| row.plain(&layer.value));
+        (layer.given_as, value, origin(&layer.place))
+    });
+    let synonyms = given.chain([(row.name, default.clone(), Origin::Default)]).collect();
     BrokerSetting {
         name: row.name,
         value,
         default,
-        given_as: given.then_some(effective.given_as),
+        synonyms,
         kind: row.config_type(),
         read_only: !row.live,
         sensitive,
         documentation: row.documentation(),
+    }
+}
+
+fn origin(place: &Place) -> Origin {
+    match place {
+        Place::ThisBroker => Origin::ThisBroker,
+        Place::AllBrokers => Origin::AllBrokers,
+        Place::Default => Origin::Default,
+        Place::File { .. } | Place::Flag(_) => Origin::Given,
     }
 }
 
@@ -115,7 +143,7 @@ impl Row {
 #[cfg(test)]
 mod tests {
     use super::{super::table::TABLE, *};
-    use crate::config::{Assignment, load, topic};
+    use crate::config::{Assignment, Overrides, load, overlay, overlay_what_fits, topic};
 
     fn loaded(flags: &[(&str, &str)]) -> Settings {
         let assignment = |(key, value): &(&str, &str)| Assignment {
@@ -136,11 +164,12 @@ mod tests {
             (retention.value.as_deref(), retention.default.as_deref()),
             (Some("7200000"), Some("604800000"))
         );
-        assert_eq!((retention.given_as, retention.kind), (Some("log.retention.ms"), ConfigType::Long));
+        let given = ("log.retention.ms", Some("7200000".to_owned()), Origin::Given);
+        assert_eq!((&retention.synonyms[0], retention.kind), (&given, ConfigType::Long));
         let factor = find("default.replication.factor").expect("Connect looks for it");
         assert_eq!(
-            (factor.value.as_deref(), factor.given_as, factor.kind),
-            (Some("1"), None, ConfigType::Int)
+            (factor.value.as_deref(), factor.synonyms[0].2, factor.kind),
+            (Some("1"), Origin::Default, ConfigType::Int)
         );
         let secret = find("ssl.key.password").expect("a row");
         assert!(secret.sensitive && secret.value.is_none() && !factor.sensitive);
@@ -149,10 +178,40 @@ mod tests {
         let find = |name: &str| hours.iter().find(|setting| setting.name == name);
         let retention = find("log.retention.ms").expect("a row");
         assert_eq!(
-            (retention.value.as_deref(), retention.given_as),
-            (Some("7200000"), Some("log.retention.hours"))
+            (retention.value.as_deref(), retention.synonyms[0].0),
+            (Some("7200000"), "log.retention.hours")
         );
         assert_eq!(find("log.retention.hours").and_then(|hours| hours.value.as_deref()), Some("2"));
+    }
+
+    #[test]
+    fn what_clients_set_lies_over_what_was_given_and_their_broker_over_all() {
+        let text = |value: &str| value.to_owned();
+        let overrides = Overrides {
+            all: [("log.retention.ms", "5"), ("max.connections", "7")]
+                .map(|(key, value)| (text(key), text(value)))
+                .into(),
+            own: [(text("log.retention.ms"), text("6"))].into(),
+        };
+        let given = loaded(&[("log.retention.ms", "4")]);
+        let settings = overlay(&given, &overrides).expect("live and sound");
+        assert_eq!((settings.topic_defaults.retention_ms, settings.connections_max), (6, 7));
+        let shown = settings.broker_settings();
+        let retention = shown.iter().find(|setting| setting.name == "log.retention.ms").expect("a row");
+        let layers: Vec<_> =
+            retention.synonyms.iter().map(|(_, value, origin)| (value.as_deref(), *origin)).collect();
+        assert_eq!(
+            layers,
+            [
+                (Some("6"), Origin::ThisBroker),
+                (Some("5"), Origin::AllBrokers),
+                (Some("4"), Origin::Given),
+                (Some("604800000"), Origin::Default)
+            ]
+        );
+        let unsound = Overrides { own: [(text("node.id"), text("6"))].into(), ..overrides };
+        assert!(overlay(&given, &unsound).is_err());
+        assert_eq!(overlay_what_fits(&given, &unsound).topic_defaults.retention_ms, 5);
     }
 
     #[test]

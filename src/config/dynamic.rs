@@ -2,7 +2,56 @@
 //!
 //! Whoever holds the settings goes on with them until it is given the new ones: they are swapped whole.
 
-use super::{ConfigError, Settings, file::Assignment, load::Loader, table::TABLE};
+use std::collections::BTreeMap;
+
+use super::{ConfigError, Place, Settings, file::Assignment, load::Loader, table::TABLE};
+
+/// What clients have set for brokers, by key (KIP-226).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// For all brokers, unless one has its own.
+    pub all: BTreeMap<String, String>,
+    /// For this one.
+    pub own: BTreeMap<String, String>,
+}
+
+impl Overrides {
+    fn assignments(&self) -> impl Iterator<Item = Assignment> + '_ {
+        let assign = |place: Place| {
+            move |(key, value): (&String, &String)| Assignment {
+                key: key.clone(),
+                value: value.clone(),
+                place: place.clone(),
+            }
+        };
+        self.all.iter().map(assign(Place::AllBrokers)).chain(self.own.iter().map(assign(Place::ThisBroker)))
+    }
+}
+
+/// The settings with what clients have set over them.
+///
+/// # Errors
+/// As [`apply_dynamic`], for the first that is not sound.
+pub fn overlay(settings: &Settings, overrides: &Overrides) -> Result<Settings, ConfigError> {
+    let mut changed = settings.clone();
+    for assignment in overrides.assignments() {
+        changed = apply_dynamic(&changed, &[assignment])?;
+    }
+    Ok(changed)
+}
+
+/// As [`overlay`], without what is not sound: it was, for another version of this broker or beside other settings.
+#[must_use]
+pub fn overlay_what_fits(settings: &Settings, overrides: &Overrides) -> Settings {
+    let mut changed = settings.clone();
+    for assignment in overrides.assignments() {
+        match apply_dynamic(&changed, &[assignment]) {
+            Ok(with_it) => changed = with_it,
+            Err(error) => tracing::warn!("a dynamic setting has no effect: {error}"),
+        }
+    }
+    changed
+}
 
 /// The settings with these changes.
 ///

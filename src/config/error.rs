@@ -16,6 +16,18 @@ pub enum Place {
     },
     /// On the command line, after this flag.
     Flag(&'static str),
+    /// By a client, for all brokers (Kafka's dynamic default).
+    AllBrokers,
+    /// By a client, for this broker.
+    ThisBroker,
+}
+
+impl Place {
+    /// Whether a client gave it while the broker ran.
+    #[must_use]
+    pub const fn is_dynamic(&self) -> bool {
+        matches!(self, Self::AllBrokers | Self::ThisBroker)
+    }
 }
 
 impl fmt::Display for Place {
@@ -24,6 +36,8 @@ impl fmt::Display for Place {
             Self::Default => f.write_str("default"),
             Self::File { path, line } => write!(f, "{}:{line}", path.display()),
             Self::Flag(flag) => f.write_str(flag),
+            Self::AllBrokers => f.write_str("set for all brokers"),
+            Self::ThisBroker => f.write_str("set for this broker"),
         }
     }
 }

@@ -91,7 +91,7 @@ pub fn parse(path: &Path, text: &str) -> Result<FileContents, ConfigError> {
 fn line(assignment: &Assignment) -> usize {
     match assignment.place {
         Place::File { line, .. } => line,
-        Place::Default | Place::Flag(_) => 0,
+        Place::Default | Place::Flag(_) | Place::AllBrokers | Place::ThisBroker => 0,
     }
 }
 

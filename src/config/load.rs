@@ -170,7 +170,11 @@ impl Loader {
 
     fn force(&mut self, effective: Effective) {
         let known = self.effective.iter_mut().find(|known| known.row.name == effective.row.name);
-        *known.expect("every row has its default") = effective;
+        let known = known.expect("every row has its default");
+        let below = std::mem::replace(known, effective);
+        if known.place.is_dynamic() && below.place != Place::Default {
+            known.below = Some(Box::new(below));
+        }
     }
 
     /// Checks the section even if none of its cores is used: one may be the next time.

@@ -26,7 +26,8 @@ use std::path::PathBuf;
 use crate::model::{BrokerId, TopicSettings};
 
 pub use broker::BrokerSetting;
-pub use dynamic::{apply_dynamic, reload};
+pub use broker::Origin;
+pub use dynamic::{Overrides, apply_dynamic, overlay, overlay_what_fits, reload};
 pub use error::{ConfigError, Place};
 pub use file::{Assignment, ShardsOf};
 pub use load::load;

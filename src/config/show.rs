@@ -20,6 +20,8 @@ pub struct Effective {
     pub place: Place,
     /// The name under which it was given; its own, if it was not.
     pub given_as: &'static str,
+    /// What would be in force if this were not, where a client gave it.
+    pub below: Option<Box<Effective>>,
 }
 
 /// A setting that has not the same value in two configurations.
@@ -35,7 +37,7 @@ pub struct Difference {
 
 impl Effective {
     pub(super) fn new(row: &'static Row, value: String, place: Place) -> Self {
-        Self { row, of: None, value, place, given_as: row.name }
+        Self { row, of: None, value, place, given_as: row.name, below: None }
     }
 
     /// Other names of a setting, and keys without effect that nobody gave, are not worth a line.

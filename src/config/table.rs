@@ -186,7 +186,7 @@ pub(super) const SHARDS: &str = "shards.";
 /// The broker-level setting that gives a topic-level key its default.
 fn of_topic_key(key: &'static TopicKey) -> Option<Row> {
     let name = key.broker_key?;
-    Some(Row { name, default: key.default, live: false, about: key.documentation, kind: Kind::Topic(key) })
+    Some(Row { name, default: key.default, live: true, about: key.documentation, kind: Kind::Topic(key) })
 }
 
 /// The value of a second name as that of the first. Kafka: any number below zero means no limit.

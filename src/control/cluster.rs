@@ -10,8 +10,14 @@ use super::{
     placement::{self, Move},
 };
 use crate::{
-    config::topic::{self, TopicDefaults},
-    model::{Broker, ClusterView, LeaderEpoch, PartitionIndex, PartitionView, ShardId, TopicId, TopicView},
+    config::{
+        self, Overrides, Settings,
+        topic::{self, TopicDefaults},
+    },
+    model::{
+        Broker, BrokerId, ClusterView, LeaderEpoch, PartitionIndex, PartitionView, ShardId, TopicId,
+        TopicView,
+    },
 };
 
 /// Producer ids handed to a shard at a time. Source: Kafka, `ProducerIdsBlock.PRODUCER_ID_BLOCK_SIZE`.
@@ -22,14 +28,8 @@ pub const PRODUCER_ID_BLOCK: i64 = 1000;
 pub struct NodeSettings {
     /// This node as clients are told of it.
     pub broker: Broker,
-    /// `num.partitions`: for topics that do not say.
-    pub num_partitions: i32,
-    /// `default.replication.factor`: for topics that do not say.
-    pub default_replication_factor: i16,
-    /// `partitions.max`: most partitions this node may hold.
-    pub partitions_max: usize,
-    /// What the broker's configuration gives to topic-level keys.
-    pub topic_defaults: TopicDefaults,
+    /// The settings that files and flags gave.
+    pub settings: Arc<Settings>,
 }
 
 /// A command that does not fit the commands before it: they are not of one log.
@@ -52,7 +52,12 @@ pub enum ApplyError {
 /// All that control decides about.
 #[derive(Debug, Clone)]
 pub struct Cluster {
-    node: Arc<NodeSettings>,
+    broker: Broker,
+    /// What files and flags gave, and over it what clients have set.
+    given: Arc<Settings>,
+    settings: Arc<Settings>,
+    topic_defaults: Arc<TopicDefaults>,
+    overrides: Arc<Overrides>,
     /// Shared with the shards: copied when it changes, and only then.
     view: Arc<ClusterView>,
     shards: u16,
@@ -67,7 +72,42 @@ impl Cluster {
         let mut view = ClusterView::default();
         view.controller = node.broker.id;
         view.brokers.push(node.broker.clone());
-        Self { node: Arc::new(node), view: Arc::new(view), shards: 0, partitions: 0, next_producer_id: 0 }
+        Self {
+            broker: node.broker,
+            topic_defaults: Arc::new(node.settings.topic_texts()),
+            settings: node.settings.clone(),
+            given: node.settings,
+            overrides: Arc::default(),
+            view: Arc::new(view),
+            shards: 0,
+            partitions: 0,
+            next_producer_id: 0,
+        }
+    }
+
+    /// Takes what files and flags give now.
+    pub fn give(&mut self, settings: Arc<Settings>) {
+        self.given = settings;
+        self.settle_settings();
+    }
+
+    /// The settings in force follow what was given and what clients have set; topics follow them.
+    fn settle_settings(&mut self) {
+        self.settings = Arc::new(config::overlay_what_fits(&self.given, &self.overrides));
+        let defaults = self.settings.topic_texts();
+        if *self.topic_defaults == defaults {
+            return;
+        }
+        self.topic_defaults = Arc::new(defaults);
+        let topics: Vec<_> = self.view.topics().cloned().collect();
+        for topic in topics {
+            let settings = topic::settings(&topic.overrides, &self.topic_defaults);
+            if settings != *topic.settings {
+                let topic = TopicView { settings: Arc::new(settings), ..TopicView::clone(&topic) };
+                self.view_mut().insert_topic(topic);
+            }
+        }
+        self.view_mut().epoch += 1;
     }
 
     /// Does what the command says.
@@ -87,7 +127,7 @@ impl Cluster {
                     return Err(ApplyError::CreatedTwice(name.clone()));
                 }
                 self.partitions += partitions.len();
-                let settings = topic::settings(overrides, &self.node.topic_defaults);
+                let settings = topic::settings(overrides, &self.topic_defaults);
                 let topic = TopicView {
                     name: name.0.clone(),
                     id: id.0,
@@ -113,6 +153,23 @@ impl Cluster {
                 };
                 view.shard = ShardId(*shard);
                 self.view_mut().insert_topic(topic);
+            }
+            Command::TopicConfigured { topic, overrides } => {
+                let mut topic = self.topic(*topic)?;
+                topic.settings = Arc::new(topic::settings(overrides, &self.topic_defaults));
+                topic.overrides.clone_from(overrides);
+                self.view_mut().insert_topic(topic);
+            }
+            Command::BrokerConfigured { broker, overrides } => {
+                let own = self.broker.id;
+                let known = Arc::make_mut(&mut self.overrides);
+                match broker {
+                    None => known.all.clone_from(overrides),
+                    // Nothing is known of other nodes yet.
+                    Some(broker) if *broker == own => known.own.clone_from(overrides),
+                    Some(_) => {}
+                }
+                self.settle_settings();
             }
             Command::TopicDeleted { topic } => {
                 let topic = self.topic(*topic)?;
@@ -141,7 +198,7 @@ impl Cluster {
     }
 
     fn partition_views(&self, first: usize, placements: &[Placement]) -> Vec<PartitionView> {
-        let broker = self.node.broker.id;
+        let broker = self.broker.id;
         let view = |(index, placement): (usize, &Placement)| PartitionView {
             index: PartitionIndex::new(index as i32),
             leader: broker,
@@ -185,6 +242,12 @@ impl Cluster {
             Command::ShardsCounted { shards: self.shards },
             Command::ProducerIdsReserved { next: self.next_producer_id },
         ]];
+        for (broker, overrides) in [(None, &self.overrides.all), (Some(self.broker.id), &self.overrides.own)]
+        {
+            if !overrides.is_empty() {
+                records[0].push(Command::BrokerConfigured { broker, overrides: overrides.clone() });
+            }
+        }
         let placement = |partition: &PartitionView| Placement {
             shard: partition.shard.0,
             leader_epoch: partition.leader_epoch.get(),
@@ -207,6 +270,27 @@ impl Cluster {
         &self.view
     }
 
+    /// The settings in force.
+    #[must_use]
+    pub fn settings(&self) -> &Arc<Settings> {
+        &self.settings
+    }
+
+    /// What files and flags gave.
+    pub(super) fn given(&self) -> &Settings {
+        &self.given
+    }
+
+    /// What clients have set for brokers.
+    pub(super) fn overrides(&self) -> &Overrides {
+        &self.overrides
+    }
+
+    /// This node's id.
+    pub(super) fn broker_id(&self) -> BrokerId {
+        self.broker.id
+    }
+
     /// How many shards the node runs with.
     #[must_use]
     pub fn shards(&self) -> u16 {
@@ -220,18 +304,18 @@ impl Cluster {
     }
 
     pub(super) fn num_partitions(&self) -> i32 {
-        self.node.num_partitions
+        self.settings.num_partitions
     }
 
     pub(super) fn default_replication_factor(&self) -> i16 {
-        self.node.default_replication_factor
+        self.settings.default_replication_factor
     }
 
     pub(super) fn partitions_max(&self) -> usize {
-        self.node.partitions_max
+        self.settings.partitions_max
     }
 
     pub(super) fn topic_defaults(&self) -> &TopicDefaults {
-        &self.node.topic_defaults
+        &self.topic_defaults
     }
 }

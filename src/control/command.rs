@@ -63,6 +63,20 @@ pub enum Command {
         /// Its new shard.
         shard: u16,
     },
+    /// These settings, and no others, are set on a topic.
+    TopicConfigured {
+        /// The topic.
+        topic: Id,
+        /// All of them.
+        overrides: BTreeMap<String, String>,
+    },
+    /// These settings, and no others, are set for a broker by clients.
+    BrokerConfigured {
+        /// Which; none for all.
+        broker: Option<i32>,
+        /// All of them.
+        overrides: BTreeMap<String, String>,
+    },
     /// A topic is gone.
     TopicDeleted {
         /// The topic.

@@ -6,9 +6,10 @@
 //! the data path waits for it. It knows neither sockets nor Kafka's messages and error codes.
 //!
 //! Read in this order: [`command`] (what can change), [`cluster`] (the state machine),
-//! [`requests`] (what may be asked, and why it is refused), [`placement`] (which shard),
+//! [`requests`] and [`alter`] (what may be asked, and why it is refused), [`placement`] (which shard),
 //! [`metadata_log`] (the file), and below: the loop that ties them to the shards.
 
+pub mod alter;
 pub mod cluster;
 pub mod command;
 mod internal;
@@ -27,6 +28,7 @@ use std::{
 use tokio::sync::{Semaphore, mpsc};
 
 pub use self::{
+    alter::{AlterError, Alteration, Operation, Resource},
     cluster::NodeSettings,
     requests::{NewPartitions, NewTopic, TopicError, TopicRef},
 };
@@ -36,7 +38,10 @@ use self::{
     metadata_log::{MetadataLog, MetadataLogError},
     publication::Publication,
 };
-use crate::model::{ClusterView, TopicId, TopicView, topic::base64_uuid};
+use crate::{
+    config::Settings,
+    model::{ClusterView, TopicId, TopicView, topic::base64_uuid},
+};
 
 /// Most views that are published and not yet applied by every shard; then changes wait.
 const PUBLICATIONS_MAX: usize = 64;
@@ -68,15 +73,38 @@ pub enum ControlRequest {
         /// Judge only; nothing is created.
         validate_only: bool,
     },
+    /// Answered by [`ControlReply::Altered`], one result per resource in the same order.
+    Alter {
+        /// The resources and what changes of them.
+        alterations: Vec<Alteration>,
+        /// Judge only; nothing is changed.
+        validate_only: bool,
+    },
+    /// Files and flags give these settings from now on. Answered by an empty [`ControlReply::Altered`].
+    Give(Given),
     /// Answered by [`ControlReply::ProducerIds`].
     ReserveProducerIds,
 }
+
+/// Settings on their way to control; equal if they are the same ones.
+#[derive(Debug, Clone)]
+pub struct Given(pub Arc<Settings>);
+
+impl PartialEq for Given {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Given {}
 
 /// What control answers.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ControlReply {
     /// One result per item of the request, in its order: the topic, or why it was refused.
     Topics(Vec<Result<Arc<TopicView>, TopicError>>),
+    /// One result per resource of the request, in its order.
+    Altered(Vec<Result<(), AlterError>>),
     /// Producer ids that nobody else has or will be given.
     ProducerIds(Range<i64>),
     /// Nothing of the request was done.
@@ -105,6 +133,9 @@ pub trait ShardLink: Send {
     /// Hands the shard the next view, in the order of their epochs. `applied` is called when the
     /// shard serves by it; dropped uncalled it means that the shard is gone.
     fn publish(&self, view: Arc<ClusterView>, applied: Applied);
+
+    /// Hands the shard the settings in force, before the view that came with them.
+    fn configure(&self, settings: Arc<Settings>);
 }
 
 /// Why control cannot start.
@@ -182,6 +213,12 @@ impl Control {
         Arc::clone(self.cluster.view())
     }
 
+    /// The settings in force: what was given, and over it what clients have set.
+    #[must_use]
+    pub fn settings(&self) -> Arc<Settings> {
+        Arc::clone(self.cluster.settings())
+    }
+
     /// Serves requests in their order until nobody can send any more.
     ///
     /// `shards` are all shards of the node; their number is the one given to [`Control::open`].
@@ -193,9 +230,12 @@ impl Control {
         assert_eq!(shards.len(), usize::from(self.cluster.shards()), "one link per shard");
         let unapplied = Arc::new(Semaphore::new(PUBLICATIONS_MAX));
         while let Some((request, reply_to)) = requests.recv().await {
-            let epoch = self.cluster.view().epoch;
+            let (epoch, settings) = (self.cluster.view().epoch, self.settings());
             let reply = self.serve(request);
-            let published = matches!(reply, ControlReply::Topics(_));
+            if !Arc::ptr_eq(&settings, self.cluster.settings()) {
+                shards.iter().for_each(|shard| shard.configure(self.settings()));
+            }
+            let published = matches!(reply, ControlReply::Topics(_) | ControlReply::Altered(_));
             if !published || self.cluster.view().epoch == epoch {
                 reply_to(reply);
                 continue;
@@ -224,6 +264,13 @@ impl Control {
             }
             ControlRequest::CreatePartitions { topics, validate_only } => {
                 (ControlReply::Topics(change.create_partitions(&topics)), validate_only)
+            }
+            ControlRequest::Alter { alterations, validate_only } => {
+                (ControlReply::Altered(change.alter(&alterations, validate_only)), validate_only)
+            }
+            ControlRequest::Give(Given(settings)) => {
+                self.cluster.give(settings);
+                return ControlReply::Altered(Vec::new());
             }
             ControlRequest::ReserveProducerIds => {
                 let (command, first) = change.cluster.plan_producer_ids();
@@ -339,6 +386,21 @@ impl Change {
             Ok(topic)
         };
         topics.iter().zip(asked).map(delete).collect()
+    }
+
+    fn alter(&mut self, alterations: &[Alteration], validate_only: bool) -> Vec<Result<(), AlterError>> {
+        let duplicates = duplicates(alterations.iter().map(|alteration| &alteration.resource));
+        let mut alter = |alteration: &Alteration| {
+            if duplicates.contains(&alteration.resource) {
+                return Err(AlterError::Duplicate);
+            }
+            let command = self.cluster.plan_alteration(alteration)?;
+            if !validate_only {
+                self.take(command);
+            }
+            Ok(())
+        };
+        alterations.iter().map(&mut alter).collect()
     }
 
     fn find(&self, topic: &TopicRef) -> TopicResult {

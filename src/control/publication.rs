@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Applied, ControlReply, ReplyTo, TopicError};
+use super::{AlterError, Applied, ControlReply, ReplyTo, TopicError};
 
 /// Replies when its last holder lets go: every shard has called its [`Applied`], or dropped it.
 pub(super) struct Publication {
@@ -53,10 +53,18 @@ impl Drop for Publication {
             let reason = outcomes.failure.take();
             let reason = reason.unwrap_or_else(|| "a shard has stopped".to_owned());
             tracing::error!(%reason, "a shard did not apply a change of the cluster's metadata");
-            if let ControlReply::Topics(results) = &mut reply {
-                for result in results.iter_mut().filter(|result| result.is_ok()) {
-                    *result = Err(TopicError::NotApplied(reason.clone()));
+            match &mut reply {
+                ControlReply::Topics(results) => {
+                    for result in results.iter_mut().filter(|result| result.is_ok()) {
+                        *result = Err(TopicError::NotApplied(reason.clone()));
+                    }
                 }
+                ControlReply::Altered(results) => {
+                    for result in results.iter_mut().filter(|result| result.is_ok()) {
+                        *result = Err(AlterError::NotApplied(reason.clone()));
+                    }
+                }
+                ControlReply::ProducerIds(_) | ControlReply::Failed(_) => {}
             }
         }
         reply_to(reply);

@@ -158,7 +158,7 @@ impl Cluster {
         if let Some(with) = self.collision(&name) {
             return Err(TopicError::Collision { name, with });
         }
-        let overrides = self.overrides(&new.configs)?;
+        let overrides = self.checked_overrides(&new.configs)?;
         let count =
             if new.assignments.is_empty() { self.chosen_count(new)? } else { self.assigned_count(new)? };
         self.validate_room_for(count)?;
@@ -218,7 +218,7 @@ impl Cluster {
         self.view().topics().map(|topic| &topic.name).find(|other| other.collides_with(name)).cloned()
     }
 
-    fn overrides(
+    fn checked_overrides(
         &self,
         configs: &[(String, Option<String>)],
     ) -> Result<BTreeMap<String, String>, TopicError> {

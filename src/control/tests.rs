@@ -6,18 +6,26 @@ use proptest::prelude::*;
 
 use super::{placement::rebalance, *};
 use crate::{
-    config::topic::TopicDefaults,
+    config::{Assignment, Cpu, Place, load},
     model::{Broker, PartitionIndex, ShardId},
 };
 
 fn node() -> NodeSettings {
     NodeSettings {
         broker: Broker { id: 1, host: "127.0.0.1".to_owned(), port: 9092 },
-        num_partitions: 3,
-        default_replication_factor: 1,
-        partitions_max: 1000,
-        topic_defaults: TopicDefaults::default(),
+        settings: settings(&[]),
     }
+}
+
+fn settings(flags: &[(&str, &str)]) -> Arc<Settings> {
+    let assignment = |(key, value): &(&str, &str)| Assignment {
+        key: (*key).to_owned(),
+        value: (*value).to_owned(),
+        place: Place::Flag("--set"),
+    };
+    let usual = [("num.partitions", "3"), ("partitions.max", "1000")];
+    let flags: Vec<_> = usual.iter().chain(flags).map(assignment).collect();
+    Arc::new(load(None, &flags, &[Cpu { core: 0, numa_node: 0 }]).expect("sound settings"))
 }
 
 fn topic(name: &str, partitions: i32) -> NewTopic {
@@ -353,6 +361,8 @@ fn a_shard_count_that_grows_moves_only_what_it_must() {
 struct SlowShard(Mutex<std_mpsc::Sender<(Arc<ClusterView>, Applied)>>);
 
 impl ShardLink for SlowShard {
+    fn configure(&self, _: Arc<Settings>) {}
+
     fn publish(&self, view: Arc<ClusterView>, applied: Applied) {
         self.0.lock().expect("one thread").send((view, applied)).expect("the test listens");
     }
@@ -398,4 +408,84 @@ fn a_change_that_a_shard_could_not_apply_is_answered_with_its_reason() {
     assert_eq!(topics(reply), [Err(TopicError::NotApplied("no space".to_owned()))]);
     let reply = created_with([Some(Ok(())), None]);
     assert_eq!(topics(reply), [Err(TopicError::NotApplied("a shard has stopped".to_owned()))]);
+}
+
+fn alter(resource: Resource, changes: &[(&str, &str)]) -> ControlRequest {
+    let set = |(key, value): &(&str, &str)| ((*key).to_owned(), Operation::Set, Some((*value).to_owned()));
+    let changes = changes.iter().map(set).collect();
+    let alterations = vec![Alteration { resource, changes, replace: false }];
+    ControlRequest::Alter { alterations, validate_only: false }
+}
+
+#[test]
+fn settings_that_clients_change_hold_at_once_and_after_a_restart_and_topics_follow_the_brokers() {
+    let data = tempfile::tempdir().expect("directory");
+    let mut control = Control::open(data.path(), 1, node()).expect("opens");
+    control.serve(create(vec![topic("own", 1), topic("follows", 1)]));
+    let broker = |id: &str| Resource::Broker(id.to_owned());
+    let done = ControlReply::Altered(vec![Ok(())]);
+    let retention =
+        |control: &Control, name: &str| control.view().topic(name).expect("there").settings.retention_ms;
+    let own = Resource::Topic("own".to_owned());
+    assert_eq!(control.serve(alter(own, &[("retention.ms", "1")])), done);
+    assert_eq!(control.serve(alter(broker(""), &[("log.retention.ms", "2")])), done);
+    assert_eq!((retention(&control, "own"), retention(&control, "follows")), (1, 2));
+    assert_eq!(
+        control.serve(alter(broker("1"), &[("log.retention.ms", "3"), ("max.connections", "9")])),
+        done
+    );
+    for restarted in [false, true, true] {
+        if restarted {
+            drop(control);
+            control = Control::open(data.path(), 1, node()).expect("opens");
+        }
+        assert_eq!((retention(&control, "own"), retention(&control, "follows")), (1, 3));
+        assert_eq!(control.settings().connections_max, 9);
+    }
+    // What files give lies below.
+    control
+        .serve(ControlRequest::Give(Given(settings(&[("log.retention.ms", "4"), ("max.connections", "5")]))));
+    assert_eq!((retention(&control, "follows"), control.settings().connections_max), (3, 9));
+    let delete = |key: &str| (key.to_owned(), Operation::Delete, None);
+    let changes = vec![delete("log.retention.ms"), delete("max.connections")];
+    for (id, left) in [("1", 2), ("", 4)] {
+        let alterations = vec![Alteration { resource: broker(id), changes: changes.clone(), replace: false }];
+        let request = ControlRequest::Alter { alterations, validate_only: false };
+        assert_eq!(control.serve(request), done);
+        assert_eq!(retention(&control, "follows"), left);
+    }
+    assert_eq!(control.settings().connections_max, 5);
+}
+
+#[test]
+fn a_change_of_settings_that_is_unsound_or_only_judged_changes_nothing() {
+    let data = tempfile::tempdir().expect("directory");
+    let mut control = Control::open(data.path(), 1, node()).expect("opens");
+    control.serve(create(vec![topic("t", 1)]));
+    let before = control.view();
+    let topic = |name: &str| Resource::Topic(name.to_owned());
+    let broker = |id: &str| Resource::Broker(id.to_owned());
+    for (request, sentence) in [
+        (alter(topic("t"), &[("retention.ms", "soon")]), "Not a value of type LONG"),
+        (alter(topic("t"), &[("retention", "1")]), "Unknown topic config name: retention"),
+        (alter(topic("t"), &[("retention.ms", "1"), ("retention.ms", "2")]), "duplicate config keys"),
+        (alter(topic("u"), &[("retention.ms", "1")]), "The topic 'u' does not exist."),
+        (alter(broker("2"), &[("max.connections", "1")]), "Unexpected broker id, expected 1, but received 2"),
+        (alter(broker("x"), &[("max.connections", "1")]), "Node id must be an integer"),
+        (alter(broker("1"), &[("node.id", "1")]), "cannot change while the broker runs"),
+        (alter(broker(""), &[("no.such.key", "1")]), "unknown setting"),
+    ] {
+        let ControlReply::Altered(results) = control.serve(request) else { panic!("another reply") };
+        let error = results[0].clone().expect_err("refused").to_string();
+        assert!(error.contains(sentence), "{error}");
+    }
+    let ControlRequest::Alter { alterations, .. } = alter(topic("t"), &[("retention.ms", "1")]) else {
+        panic!("it is one");
+    };
+    let judged = ControlRequest::Alter { alterations: alterations.clone(), validate_only: true };
+    assert_eq!(control.serve(judged), ControlReply::Altered(vec![Ok(())]));
+    let twice = [alterations.clone(), alterations].concat();
+    let twice = ControlRequest::Alter { alterations: twice, validate_only: false };
+    assert_eq!(control.serve(twice), ControlReply::Altered(vec![Err(AlterError::Duplicate); 2]));
+    assert!(Arc::ptr_eq(&before, &control.view()));
 }

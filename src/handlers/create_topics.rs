@@ -82,5 +82,5 @@ fn configs(topic: &TopicView, context: &Context<'_>) -> Vec<CreatableTopicConfig
         config.config_source = entry.source as i8;
         config
     };
-    describe_configs::topic_entries(topic, &context.settings.topic_defaults).map(config).collect()
+    describe_configs::topic_entries(topic, context.settings).map(config).collect()
 }

@@ -5,11 +5,11 @@
 //!
 //! Source: Kafka 4.1, `ConfigHelper`, `ConfigResource.Type`, `DescribeConfigsResponse.ConfigSource`.
 
-use super::{Context, text};
+use super::{Context, HandlerSettings, text};
 use crate::{
     config::{
-        BrokerSetting,
-        topic::{TABLE, TopicDefaults, TopicKey},
+        BrokerSetting, Origin,
+        topic::{TABLE, TopicKey},
     },
     model::{ErrorCode, TopicName, TopicView},
     wire::messages::{
@@ -32,10 +32,25 @@ const DOCUMENTED: i16 = 3;
 pub enum ConfigSource {
     /// Set on the topic.
     Topic = 1,
+    /// Set by a client for this broker.
+    DynamicBroker = 2,
+    /// Set by a client for all brokers.
+    DynamicDefaultBroker = 3,
     /// Given by the broker's file or flags.
     StaticBroker = 4,
     /// Nobody set it.
     Default = 5,
+}
+
+impl From<Origin> for ConfigSource {
+    fn from(origin: Origin) -> Self {
+        match origin {
+            Origin::ThisBroker => Self::DynamicBroker,
+            Origin::AllBrokers => Self::DynamicDefaultBroker,
+            Origin::Given => Self::StaticBroker,
+            Origin::Default => Self::Default,
+        }
+    }
 }
 
 /// One topic-level key with its value for one topic.
@@ -53,19 +68,18 @@ pub struct TopicEntry<'a> {
 /// Every topic-level key as it stands for that topic.
 pub fn topic_entries<'a>(
     topic: &'a TopicView,
-    defaults: &'a TopicDefaults,
+    settings: &'a HandlerSettings,
 ) -> impl Iterator<Item = TopicEntry<'a>> {
     TABLE.iter().map(|key| {
-        let own = topic.overrides.get(key.name).map(|value| (key.name, value.as_str()));
+        let own = topic.overrides.get(key.name).map(|value| (key.name, value.as_str(), ConfigSource::Topic));
+        let of_broker = key.broker_key.and_then(|name| settings.broker_setting(name));
+        let layers = of_broker.into_iter().flat_map(|setting| &setting.synonyms);
+        let given = layers.filter(|(_, _, origin)| *origin != Origin::Default);
+        let given =
+            given.filter_map(|(name, value, origin)| Some((*name, value.as_deref()?, (*origin).into())));
         let broker_key = key.broker_key.unwrap_or(key.name);
-        let broker = defaults.get(key.name).map(|value| (broker_key, value));
-        let with = |source| move |(name, value): (&'static str, &'a str)| (name, value, source);
-        let synonyms: Vec<_> = own
-            .map(with(ConfigSource::Topic))
-            .into_iter()
-            .chain(broker.map(with(ConfigSource::StaticBroker)))
-            .chain([(broker_key, key.default, ConfigSource::Default)])
-            .collect();
+        let default = (broker_key, key.default, ConfigSource::Default);
+        let synonyms: Vec<_> = own.into_iter().chain(given).chain([default]).collect();
         let (_, value, source) = synonyms[0];
         TopicEntry { key, value, source, synonyms }
     })
@@ -121,15 +135,16 @@ fn entries(resource: &DescribeConfigsResource, shown: Shown, context: &Context<'
             let topic = context.view.topic(name).ok_or_else(|| {
                 (ErrorCode::UnknownTopicOrPartition, text(format!("Topic {name} does not exist.")))
             })?;
-            let entries = topic_entries(topic, &context.settings.topic_defaults);
+            let entries = topic_entries(topic, context.settings);
             let asked = entries.filter(|entry| asked(entry.key.name));
             Ok(asked.map(|entry| topic_entry(entry, shown)).collect())
         }
         RESOURCE_BROKER => {
             check_broker(name, context)?;
-            // The empty name stands for dynamic defaults of all brokers: there are none.
-            let settings = context.settings.broker.iter().filter(|_| !name.is_empty());
-            let asked = settings.filter(|setting| asked(setting.name));
+            let asked = context.settings.broker.iter().filter(|setting| asked(setting.name));
+            if name.is_empty() {
+                return Ok(asked.filter_map(|setting| default_of_all(setting, shown)).collect());
+            }
             Ok(asked.map(|setting| broker_entry(setting, shown)).collect())
         }
         other => {
@@ -172,9 +187,10 @@ fn topic_entry(entry: TopicEntry<'_>, shown: Shown) -> DescribeConfigsResourceRe
 }
 
 fn broker_entry(setting: &BrokerSetting, shown: Shown) -> DescribeConfigsResourceResult {
-    let default = (setting.name, setting.default.as_deref(), ConfigSource::Default);
-    let given = setting.given_as.map(|name| (name, setting.value.as_deref(), ConfigSource::StaticBroker));
-    let synonyms: Vec<_> = given.into_iter().chain([default]).collect();
+    let synonyms = setting.synonyms.iter();
+    let synonyms: Vec<_> = synonyms
+        .map(|(name, value, origin)| (*name, value.as_deref(), ConfigSource::from(*origin)))
+        .collect();
     let mut result = DescribeConfigsResourceResult::default();
     result.name = text(setting.name);
     result.value = setting.value.as_deref().map(text);
@@ -187,6 +203,14 @@ fn broker_entry(setting: &BrokerSetting, shown: Shown) -> DescribeConfigsResourc
         result.synonyms = synonyms.into_iter().map(synonym).collect();
     }
     result
+}
+
+/// What clients have set for all brokers, which is all that the empty name stands for.
+fn default_of_all(setting: &BrokerSetting, shown: Shown) -> Option<DescribeConfigsResourceResult> {
+    let layers = setting.synonyms.iter();
+    let of_all: Vec<_> = layers.filter(|(_, _, origin)| *origin == Origin::AllBrokers).cloned().collect();
+    let value = of_all.first()?.1.clone();
+    Some(broker_entry(&BrokerSetting { value, synonyms: of_all, ..setting.clone() }, shown))
 }
 
 fn synonym((name, value, source): (&str, Option<&str>, ConfigSource)) -> DescribeConfigsSynonym {

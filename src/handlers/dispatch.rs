@@ -5,7 +5,7 @@ use std::{cell::RefCell, future::Future, net::SocketAddr, pin::Pin, rc::Rc, sync
 use bytes::Bytes;
 
 use super::{
-    Client, Context, ControlClient, GroupClient, HandlerSettings, ProducerIds, api_versions,
+    Client, Context, ControlClient, GroupClient, HandlerSettings, ProducerIds, alter_configs, api_versions,
     create_partitions, create_topics, delete_records, delete_topics, describe_cluster, describe_configs,
     fetch,
     groups::{
@@ -192,6 +192,12 @@ impl Handlers {
             ApiKey::DELETE_RECORDS => frame_of(head, &delete_records::handle(shard, head, body).await?),
             ApiKey::OFFSET_FOR_LEADER_EPOCH => {
                 frame_of(head, &offset_for_leader_epoch::handle(shard, head, body).await?)
+            }
+            ApiKey::ALTER_CONFIGS => {
+                frame_of(head, &alter_configs::replacing(decode_body(body, version)?, &context).await)
+            }
+            ApiKey::INCREMENTAL_ALTER_CONFIGS => {
+                frame_of(head, &alter_configs::incremental(decode_body(body, version)?, &context).await)
             }
             ApiKey::API_VERSIONS => cold!(api_versions),
             ApiKey::METADATA => cold!(metadata),

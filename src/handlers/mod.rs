@@ -7,6 +7,7 @@
 //! the cluster as of now, settings, and a way to `control`. Fields that a version does not have
 //! are left at their defaults, so that a response encodes in every version of its API.
 
+pub mod alter_configs;
 pub mod api_versions;
 pub mod create_partitions;
 pub mod create_topics;
@@ -31,7 +32,7 @@ pub use self::{
     producer_ids::ProducerIds,
 };
 use crate::{
-    config::{BrokerSetting, Settings, topic::TopicDefaults},
+    config::{BrokerSetting, Settings},
     control::{ControlFailure, ControlReply, ControlRequest, TopicError},
     coordinator::messages::{CoordinatorError, GroupRequest, GroupResult, Listed},
     model::{ClusterView, ErrorCode, TopicId},
@@ -76,8 +77,6 @@ pub struct Client {
 pub struct HandlerSettings {
     /// `auto.create.topics.enable`
     pub auto_create_topics: bool,
-    /// What the broker's configuration gives to topic-level keys.
-    pub topic_defaults: TopicDefaults,
     /// The broker's own settings, for DescribeConfigs.
     pub broker: Vec<BrokerSetting>,
 }
@@ -86,11 +85,13 @@ impl HandlerSettings {
     /// What of the broker's settings handlers need.
     #[must_use]
     pub fn new(settings: &Settings) -> Self {
-        Self {
-            auto_create_topics: settings.auto_create_topics_enable,
-            topic_defaults: settings.topic_texts(),
-            broker: settings.broker_settings(),
-        }
+        Self { auto_create_topics: settings.auto_create_topics_enable, broker: settings.broker_settings() }
+    }
+
+    /// The broker's setting of that name.
+    #[must_use]
+    pub fn broker_setting(&self, name: &str) -> Option<&BrokerSetting> {
+        self.broker.iter().find(|setting| setting.name == name)
     }
 }
 
@@ -161,7 +162,9 @@ impl Outcomes {
                 Self::Each(results)
             }
             ControlReply::Failed(failure) => Self::All(failure),
-            ControlReply::ProducerIds(_) => panic!("control answered another request"),
+            ControlReply::ProducerIds(_) | ControlReply::Altered(_) => {
+                panic!("control answered another request")
+            }
         }
     }
 

@@ -28,7 +28,9 @@ impl ProducerIds {
         match control.call(ControlRequest::ReserveProducerIds).await {
             ControlReply::ProducerIds(block) => Ok(self.refill(block)),
             ControlReply::Failed(failure) => Err(failure),
-            ControlReply::Topics(_) => panic!("control answered another request"),
+            ControlReply::Topics(_) | ControlReply::Altered(_) => {
+                panic!("control answered another request")
+            }
         }
     }
 

@@ -63,15 +63,13 @@ impl Node {
             value: (*value).to_owned(),
             place: Place::Flag("--set"),
         };
-        let flags: Vec<_> = flags.iter().map(assignment).collect();
-        let settings = load(None, &flags, &[Cpu { core: 0, numa_node: 0 }]).expect("sound settings");
-        let settings = HandlerSettings::new(&settings);
+        let usual = [("num.partitions", "3"), ("partitions.max", "1000")];
+        let flags: Vec<_> = usual.iter().chain(flags).map(assignment).collect();
+        let given = load(None, &flags, &[Cpu { core: 0, numa_node: 0 }]).expect("sound settings");
+        let settings = HandlerSettings::new(&given);
         let node = NodeSettings {
             broker: Broker { id: 1, host: "127.0.0.1".to_owned(), port: 9092 },
-            num_partitions: 3,
-            default_replication_factor: 1,
-            partitions_max: 1000,
-            topic_defaults: settings.topic_defaults.clone(),
+            settings: Arc::new(given),
         };
         let data = tempfile::tempdir().expect("directory");
         let control = Control::open(data.path(), 2, node).expect("opens");

@@ -31,8 +31,10 @@ impl ApiKey {
     pub const INIT_PRODUCER_ID: i16 = 22;
     pub const OFFSET_FOR_LEADER_EPOCH: i16 = 23;
     pub const DESCRIBE_CONFIGS: i16 = 32;
+    pub const ALTER_CONFIGS: i16 = 33;
     pub const CREATE_PARTITIONS: i16 = 37;
     pub const DELETE_GROUPS: i16 = 42;
+    pub const INCREMENTAL_ALTER_CONFIGS: i16 = 44;
     pub const OFFSET_DELETE: i16 = 47;
     pub const DESCRIBE_CLUSTER: i16 = 60;
 }
@@ -86,6 +88,11 @@ pub const OFFSET_FOR_LEADER_EPOCH: Api =
     row(ApiKey::OFFSET_FOR_LEADER_EPOCH, "OffsetForLeaderEpoch", 2, 4, 4);
 /// Synonyms from 1, types and documentation from 3 on.
 pub const DESCRIBE_CONFIGS: Api = row(ApiKey::DESCRIBE_CONFIGS, "DescribeConfigs", 1, 4, 4);
+/// Replaces all that is set on a resource.
+pub const ALTER_CONFIGS: Api = row(ApiKey::ALTER_CONFIGS, "AlterConfigs", 0, 2, 2);
+/// Key by key (KIP-339).
+pub const INCREMENTAL_ALTER_CONFIGS: Api =
+    row(ApiKey::INCREMENTAL_ALTER_CONFIGS, "IncrementalAlterConfigs", 0, 1, 1);
 /// 3 may answer THROTTLING_QUOTA_EXCEEDED.
 pub const CREATE_PARTITIONS: Api = row(ApiKey::CREATE_PARTITIONS, "CreatePartitions", 0, 3, 2);
 /// 1 asks for brokers or controllers; 2 would tell of fenced brokers.
@@ -136,8 +143,10 @@ pub static TABLE: &[Api] = &[
     INIT_PRODUCER_ID,
     OFFSET_FOR_LEADER_EPOCH,
     DESCRIBE_CONFIGS,
+    ALTER_CONFIGS,
     CREATE_PARTITIONS,
     DELETE_GROUPS,
+    INCREMENTAL_ALTER_CONFIGS,
     OFFSET_DELETE,
     DESCRIBE_CLUSTER,
 ];

@@ -56,7 +56,7 @@ use crate::{
         CONTROL_REQUESTS_MAX, ControlSender, Shard, ShardParts,
         router::{Letter, Router, Ticket},
     },
-    startup::{Prepared, StartError, disk_bytes, prepare},
+    startup::{Prepared, StartError, disk_space, prepare},
 };
 
 /// Bytes of one receive buffer; a larger request is received into memory of its own.
@@ -539,9 +539,9 @@ fn store_options(settings: &Settings, id: ShardId, former: Generation) -> Result
     let shards = settings.shards.len();
     options.retention_check_interval = Duration::from_millis(settings.retention_check_interval_ms);
     options.scrub_interval = Duration::from_millis(settings.scrub_interval_ms);
-    let disk_bytes = disk_bytes(&settings.data_dir)
+    let disk = disk_space(&settings.data_dir)
         .map_err(|error| format!("the size of the disk with {}: {error}", settings.data_dir.display()))?;
-    let reserve_bytes = settings.disk_reserve_bytes.min(disk_bytes / RESERVE_SHARE);
+    let reserve_bytes = settings.disk_reserve_bytes.min(disk.total / RESERVE_SHARE);
     options.reserve_bytes = (reserve_bytes / shards as u64).next_multiple_of(4096);
     options.compaction = CompactionOptions {
         dedupe_buffer_bytes: settings.cleaner_dedupe_buffer_bytes / shards,

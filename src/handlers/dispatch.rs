@@ -7,12 +7,12 @@ use bytes::Bytes;
 use super::{
     Client, Context, ControlClient, GroupClient, HandlerSettings, ProducerIds, alter_configs, api_versions,
     create_partitions, create_topics, delete_records, delete_topics, describe_cluster, describe_configs,
-    fetch,
+    describe_log_dirs, describe_producers, describe_topic_partitions, elect_leaders, fetch,
     groups::{
         delete_groups, describe_groups, find_coordinator, heartbeat, join_group, leave_group, list_groups,
         offset_commit, offset_delete, offset_fetch, sync_group,
     },
-    init_producer_id, list_offsets, metadata, offset_for_leader_epoch, produce,
+    init_producer_id, list_offsets, list_partition_reassignments, metadata, offset_for_leader_epoch, produce,
 };
 use crate::{
     config::Settings,
@@ -199,6 +199,13 @@ impl Handlers {
             ApiKey::INCREMENTAL_ALTER_CONFIGS => {
                 frame_of(head, &alter_configs::incremental(decode_body(body, version)?, &context).await)
             }
+            ApiKey::DESCRIBE_LOG_DIRS => frame_of(head, &describe_log_dirs::handle(shard, head, body).await?),
+            ApiKey::DESCRIBE_PRODUCERS => {
+                frame_of(head, &describe_producers::handle(shard, head, body).await?)
+            }
+            ApiKey::DESCRIBE_TOPIC_PARTITIONS => cold!(describe_topic_partitions),
+            ApiKey::ELECT_LEADERS => cold!(elect_leaders),
+            ApiKey::LIST_PARTITION_REASSIGNMENTS => cold!(list_partition_reassignments),
             ApiKey::API_VERSIONS => cold!(api_versions),
             ApiKey::METADATA => cold!(metadata),
             ApiKey::CREATE_TOPICS => cold!(create_topics),

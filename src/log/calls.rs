@@ -159,6 +159,14 @@ impl Store {
         self.with_log(id, |log| log.epochs.end(epoch, log.next))
     }
 
+    /// Bytes of the batches in a log, in all its segments.
+    ///
+    /// # Errors
+    /// [`LogError::UnknownLog`].
+    pub fn log_bytes(&self, id: LogId) -> Result<u64, LogError> {
+        self.with_log(id, |log| log.segments().map(|segment| segment.length).sum())
+    }
+
     /// Offsets that were acknowledged and cannot be read back, if any.
     ///
     /// # Errors

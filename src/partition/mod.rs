@@ -20,6 +20,7 @@ use crate::{
 };
 
 use offsets::PartitionOffsets;
+pub use producer_state::ActiveProducer;
 use producer_state::{ProducerBatch, ProducerStates, Verdict};
 use waiters::{FetchWaiters, Gate, ProduceWaiters};
 
@@ -316,6 +317,12 @@ impl Partition {
         }
         state.wait(end, acks, gate);
         Ok(Appended { base_offset, end, log_start_offset: state.offsets.log_start_offset })
+    }
+
+    /// The producers that have written lately.
+    #[must_use]
+    pub fn active_producers(&self, now_ms: i64) -> Vec<ActiveProducer> {
+        self.state.borrow().producers.active(now_ms)
     }
 
     /// Why the partition has failed, if it has: asked after a gate has opened.

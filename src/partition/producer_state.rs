@@ -59,6 +59,19 @@ pub enum Verdict {
     },
 }
 
+/// A producer that has written to a partition lately.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ActiveProducer {
+    /// Its id.
+    pub id: ProducerId,
+    /// Its incarnation.
+    pub epoch: ProducerEpoch,
+    /// Sequence of its last record.
+    pub last_sequence: Sequence,
+    /// When that was appended, ms since 1970.
+    pub last_ms: i64,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Remembered {
     first: Sequence,
@@ -133,6 +146,19 @@ impl ProducerStates {
             last_offset,
             last_offset_delta: batch.last_offset_delta,
         });
+    }
+
+    /// Those that have not been silent for [`PRODUCER_EXPIRATION_MS`], by id.
+    #[must_use]
+    pub fn active(&self, now_ms: i64) -> Vec<ActiveProducer> {
+        let known = self.producers.iter().filter(|(_, one)| now_ms - one.last_ms < PRODUCER_EXPIRATION_MS);
+        let active = known.filter_map(|(&id, producer)| {
+            let last_sequence = producer.batches.back()?.last;
+            Some(ActiveProducer { id, epoch: producer.epoch, last_sequence, last_ms: producer.last_ms })
+        });
+        let mut active: Vec<_> = active.collect();
+        active.sort_by_key(|producer| producer.id);
+        active
     }
 
     /// The last offset of each producer's last batch.

@@ -270,6 +270,18 @@ impl Shard {
                 }
                 Answer::DeleteRecords(starts)
             }
+            Work::Sizes(wanted) => {
+                let size = |id| self.store.log_bytes(self.partition(id)?.log()).ok();
+                Answer::Sizes(wanted.into_iter().map(size).collect())
+            }
+            Work::Producers(wanted) => {
+                let now_ms = self.clock.wall_ms();
+                let producers = |id| {
+                    let partition = self.partition(id).ok_or(ReadError::NotLeader)?;
+                    Ok(partition.active_producers(now_ms))
+                };
+                Answer::Producers(wanted.into_iter().map(producers).collect())
+            }
             Work::Guest(parcel) => Answer::Guest(self.serve_guest(parcel).await),
         }
     }

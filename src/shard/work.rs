@@ -10,7 +10,7 @@ use super::guest::Parcel;
 pub use crate::log::ReadLimits;
 use crate::{
     model::{LeaderEpoch, Offset, TopicPartition},
-    partition::{Acks, AppendError, Appended, FoundOffset, ReadError, ReadOutcome},
+    partition::{Acks, ActiveProducer, AppendError, Appended, FoundOffset, ReadError, ReadOutcome},
     record::Sound,
 };
 
@@ -26,6 +26,10 @@ pub enum Work {
     EpochEnds(Vec<EpochQuestion>),
     /// Delete the records below these offsets, or below the high watermark.
     DeleteRecords(Vec<(TopicPartition, Option<Offset>)>),
+    /// Say how many bytes of batches these have.
+    Sizes(Vec<TopicPartition>),
+    /// Say which producers these know.
+    Producers(Vec<TopicPartition>),
     /// For the core's guest.
     Guest(Parcel),
 }
@@ -42,6 +46,10 @@ pub enum Answer {
     EpochEnds(Vec<Result<Option<(LeaderEpoch, Offset)>, ReadError>>),
     /// Of [`Work::DeleteRecords`]: where the logs start then.
     DeleteRecords(Vec<Result<Offset, ReadError>>),
+    /// Of [`Work::Sizes`]; none for a partition that is not here.
+    Sizes(Vec<Option<u64>>),
+    /// Of [`Work::Producers`].
+    Producers(Vec<Result<Vec<ActiveProducer>, ReadError>>),
     /// Of [`Work::Guest`].
     Guest(Parcel),
 }

@@ -32,11 +32,16 @@ impl ApiKey {
     pub const OFFSET_FOR_LEADER_EPOCH: i16 = 23;
     pub const DESCRIBE_CONFIGS: i16 = 32;
     pub const ALTER_CONFIGS: i16 = 33;
+    pub const DESCRIBE_LOG_DIRS: i16 = 35;
     pub const CREATE_PARTITIONS: i16 = 37;
     pub const DELETE_GROUPS: i16 = 42;
+    pub const ELECT_LEADERS: i16 = 43;
     pub const INCREMENTAL_ALTER_CONFIGS: i16 = 44;
+    pub const LIST_PARTITION_REASSIGNMENTS: i16 = 46;
     pub const OFFSET_DELETE: i16 = 47;
     pub const DESCRIBE_CLUSTER: i16 = 60;
+    pub const DESCRIBE_PRODUCERS: i16 = 61;
+    pub const DESCRIBE_TOPIC_PARTITIONS: i16 = 75;
 }
 
 /// What is served of one API.
@@ -93,6 +98,18 @@ pub const ALTER_CONFIGS: Api = row(ApiKey::ALTER_CONFIGS, "AlterConfigs", 0, 2, 
 /// Key by key (KIP-339).
 pub const INCREMENTAL_ALTER_CONFIGS: Api =
     row(ApiKey::INCREMENTAL_ALTER_CONFIGS, "IncrementalAlterConfigs", 0, 1, 1);
+/// Bytes of the disk from 4 on.
+pub const DESCRIBE_LOG_DIRS: Api = row(ApiKey::DESCRIBE_LOG_DIRS, "DescribeLogDirs", 1, 4, 2);
+/// Unclean elections from 1 on.
+pub const ELECT_LEADERS: Api = row(ApiKey::ELECT_LEADERS, "ElectLeaders", 0, 2, 2);
+/// The only version.
+pub const LIST_PARTITION_REASSIGNMENTS: Api =
+    row(ApiKey::LIST_PARTITION_REASSIGNMENTS, "ListPartitionReassignments", 0, 0, 0);
+/// The only version.
+pub const DESCRIBE_PRODUCERS: Api = row(ApiKey::DESCRIBE_PRODUCERS, "DescribeProducers", 0, 0, 0);
+/// The only version.
+pub const DESCRIBE_TOPIC_PARTITIONS: Api =
+    row(ApiKey::DESCRIBE_TOPIC_PARTITIONS, "DescribeTopicPartitions", 0, 0, 0);
 /// 3 may answer THROTTLING_QUOTA_EXCEEDED.
 pub const CREATE_PARTITIONS: Api = row(ApiKey::CREATE_PARTITIONS, "CreatePartitions", 0, 3, 2);
 /// 1 asks for brokers or controllers; 2 would tell of fenced brokers.
@@ -144,11 +161,16 @@ pub static TABLE: &[Api] = &[
     OFFSET_FOR_LEADER_EPOCH,
     DESCRIBE_CONFIGS,
     ALTER_CONFIGS,
+    DESCRIBE_LOG_DIRS,
     CREATE_PARTITIONS,
     DELETE_GROUPS,
+    ELECT_LEADERS,
     INCREMENTAL_ALTER_CONFIGS,
+    LIST_PARTITION_REASSIGNMENTS,
     OFFSET_DELETE,
     DESCRIBE_CLUSTER,
+    DESCRIBE_PRODUCERS,
+    DESCRIBE_TOPIC_PARTITIONS,
 ];
 
 /// The row of that key, or `None` for an API that is not served.

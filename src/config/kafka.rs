@@ -160,7 +160,6 @@ pub(super) const KAFKA: &[Row] = &[
     kafka("max.connection.creation.rate", Int, Some("2147483647"), NotActedOn, "Most new connections per second."),
     kafka("max.connections.per.ip", Int, Some("2147483647"), NotActedOn, "Most connections from one address."),
     kafka("max.connections.per.ip.overrides", String, Some(""), NotActedOn, "Most connections from one address, for named addresses."),
-    kafka("max.incremental.fetch.session.cache.slots", Int, Some("1000"), NotActedOn, "Most incremental fetch sessions kept."),
     kafka("max.request.partition.size.limit", Int, Some("2000"), NotActedOn, "Most partitions that one DescribeTopicPartitions answer holds."),
     kafka("metadata.log.dir", String, None, NotSupported, "Directory of the cluster's metadata; here it lies in log.dir."),
     kafka("metadata.log.max.record.bytes.between.snapshots", Long, Some("20971520"), NotActedOn, "Bytes of metadata after which a snapshot is written."),

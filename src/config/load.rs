@@ -353,6 +353,7 @@ fn empty_draft() -> Draft {
             group_session_max_ms: 0,
             offsets_retention_ms: 0,
             offsets_retention_check_ms: 0,
+            fetch_sessions_max: 0,
             fetch_path: FetchPath::Auto,
             topic_defaults: TopicSettings::default(),
             topic_texts: TopicDefaults::default(),

@@ -82,6 +82,8 @@ pub struct Settings {
     pub partitions_max: usize,
     /// `default.replication.factor`
     pub default_replication_factor: i16,
+    /// `max.incremental.fetch.session.cache.slots`, of all shards together.
+    pub fetch_sessions_max: usize,
     /// `fetch.path`
     pub fetch_path: FetchPath,
     /// `log.retention.check.interval.ms`

@@ -290,6 +290,9 @@ const OWN: &[Row] = &[
     row("fetch.path", "auto", text(|d, t| t.parse().map(|path| d.settings.fetch_path = path)),
         "How closed segments are sent: auto (sendfile for what the page cache has or several consumers read, else direct), sendfile or direct."),
 
+    row("max.incremental.fetch.session.cache.slots", "1000", number(Count, 0..=I32_MAX, |d, n| d.settings.fetch_sessions_max = n as usize),
+        "Most incremental fetch sessions kept; clients without one name all partitions in every fetch."),
+
     // Topics, as they are created.
     live(row("auto.create.topics.enable", "true", Kind::Flag { set: |d, flag| d.settings.auto_create_topics_enable = flag },
         "Create a topic when a client asks for it.")),

@@ -8,6 +8,7 @@ use super::{
     Client, Context, ControlClient, GroupClient, HandlerSettings, ProducerIds, alter_configs, api_versions,
     create_partitions, create_topics, delete_records, delete_topics, describe_cluster, describe_configs,
     describe_log_dirs, describe_producers, describe_topic_partitions, elect_leaders, fetch,
+    fetch_sessions::FetchSessions,
     groups::{
         delete_groups, describe_groups, find_coordinator, heartbeat, join_group, leave_group, list_groups,
         offset_commit, offset_delete, offset_fetch, sync_group,
@@ -71,6 +72,7 @@ pub struct Handlers {
     shard: Rc<Shard>,
     settings: RefCell<Shown>,
     producer_ids: ProducerIds,
+    fetch_sessions: Rc<RefCell<FetchSessions>>,
     groups: Rc<Coordinator>,
 }
 
@@ -113,8 +115,19 @@ impl Handlers {
     /// Handlers that ask `shard` for work, and `groups` for groups.
     #[must_use]
     pub fn new(shard: Rc<Shard>, groups: Rc<Coordinator>) -> Rc<Self> {
-        let settings = RefCell::new(Shown::of(shard.settings()));
-        Rc::new(Self { shard, settings, producer_ids: ProducerIds::default(), groups })
+        let of = shard.settings();
+        let sessions_max = of.fetch_sessions_max.div_ceil(of.shards.len());
+        let mut first_id = [0; 4];
+        // Without random bits sessions count from 1: a client of an earlier start is then told by its epoch.
+        let _ = getrandom::fill(&mut first_id);
+        let first_id = i32::from_ne_bytes(first_id) & i32::MAX;
+        Rc::new(Self {
+            shard,
+            settings: RefCell::new(Shown::of(of)),
+            producer_ids: ProducerIds::default(),
+            fetch_sessions: Rc::new(RefCell::new(FetchSessions::new(sessions_max, first_id))),
+            groups,
+        })
     }
 
     /// The core's shard.
@@ -149,7 +162,7 @@ impl Handlers {
         let body = frame.slice(body_at..);
         match api_key {
             ApiKey::PRODUCE => produce::handle(&self.shard, head, &body),
-            ApiKey::FETCH => Ok(fetch::handle(&self.shard, head, body)),
+            ApiKey::FETCH => Ok(fetch::handle(&self.shard, &self.fetch_sessions, head, body)),
             _ => {
                 let handlers = self.clone();
                 let client = Client {

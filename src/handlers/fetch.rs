@@ -1,6 +1,6 @@
 //! Fetch: reads whole batches, waits for enough of them, sends them as they lie.
 
-use std::{rc::Rc, time::Duration};
+use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use bytes::Bytes;
 
@@ -8,8 +8,7 @@ use crate::{
     log::Piece,
     metrics::Counter,
     model::{
-        ClusterView, ErrorCode, LeaderEpoch, Offset, PartitionIndex, ShardId, TopicId, TopicPartition,
-        TopicView,
+        ClusterView, ErrorCode, LeaderEpoch, Offset, PartitionIndex, ShardId, TopicPartition, TopicView,
     },
     partition::{ReadError, ReadOutcome},
     shard::{
@@ -21,7 +20,10 @@ use crate::{
     },
 };
 
-use super::dispatch::{Close, Head, Response, log_error_code};
+use super::{
+    dispatch::{Close, Head, Response, log_error_code},
+    fetch_sessions::{FetchSessions, Mode, Told, TopicKey, Wanted},
+};
 
 /// First version that names topics by their ids. Source: KIP-516.
 const FIRST_WITH_TOPIC_IDS: i16 = 13;
@@ -43,8 +45,7 @@ impl FramePiece for Piece {
 type Place = (usize, usize);
 
 struct Topic {
-    name: String,
-    id: TopicId,
+    key: TopicKey,
     partitions: Vec<FetchPartitionResponse<Piece>>,
 }
 
@@ -56,20 +57,26 @@ struct Group {
 }
 
 /// Answers one fetch. All of it happens when the response is due: fetches of a connection run in turn.
-pub fn handle(shard: &Rc<Shard>, head: Head, body: Bytes) -> Response {
-    let shard = shard.clone();
-    Box::pin(async move { fetch(&shard, head, &body).await })
+pub fn handle(shard: &Rc<Shard>, sessions: &Rc<RefCell<FetchSessions>>, head: Head, body: Bytes) -> Response {
+    let (shard, sessions) = (shard.clone(), sessions.clone());
+    Box::pin(async move { fetch(&shard, &sessions, head, &body).await })
 }
 
-async fn fetch(shard: &Rc<Shard>, head: Head, body: &Bytes) -> Result<Vec<Piece>, Close> {
+async fn fetch(
+    shard: &Rc<Shard>,
+    sessions: &RefCell<FetchSessions>,
+    head: Head,
+    body: &Bytes,
+) -> Result<Vec<Piece>, Close> {
     let request = FetchRequest::parse(body, head.version)?;
-    if request.session_id != 0 {
-        // We keep no sessions and have never given out an id; the client begins again with a full fetch.
-        let error = ErrorCode::FetchSessionIdNotFound;
-        return Ok(respond(head, error, Vec::new()));
-    }
+    let by_ids = head.version >= FIRST_WITH_TOPIC_IDS;
+    let begun = sessions.borrow_mut().begin(&request, by_ids, shard.clock().monotonic_ms());
+    let (mode, wanted) = match begun {
+        Ok(begun) => begun,
+        Err(error) => return Ok(respond(head, error, Mode::Full, Vec::new())),
+    };
     let view = shard.view();
-    let (mut topics, groups) = plan(shard, &view, &request, head.version);
+    let (mut topics, groups) = plan(shard, &view, wanted, by_ids);
     let bytes_max = usize::try_from(request.max_bytes).unwrap_or(0).min(FETCH_BYTES_MAX);
     // Every core reads by itself.
     let memory_max = FETCH_MEMORY_BYTES_MAX / groups.len().max(1);
@@ -109,55 +116,57 @@ async fn fetch(shard: &Rc<Shard>, head: Head, body: &Bytes) -> Result<Vec<Piece>
             }
         }
     }
-    Ok(respond(head, ErrorCode::None, topics))
+    let mut sessions = sessions.borrow_mut();
+    for Topic { key, partitions } in &mut topics {
+        partitions.retain(|answer| {
+            let told = Told { high_watermark: answer.high_watermark, log_start: answer.log_start_offset };
+            let news = answer.error != ErrorCode::None || !answer.records.is_empty();
+            sessions.tells(mode, key, answer.index, news, told)
+        });
+    }
+    topics.retain(|topic| !topic.partitions.is_empty());
+    Ok(respond(head, ErrorCode::None, mode, topics))
 }
 
-fn respond(head: Head, error: ErrorCode, topics: Vec<Topic>) -> Vec<Piece> {
+fn respond(head: Head, error: ErrorCode, mode: Mode, topics: Vec<Topic>) -> Vec<Piece> {
     let mut topics = topics;
     let topics = topics
         .iter_mut()
         .map(|topic| FetchTopicResponse {
-            name: &topic.name,
-            topic_id: topic.id,
+            name: &topic.key.name,
+            topic_id: topic.key.id,
             partitions: std::mem::take(&mut topic.partitions),
         })
         .collect();
-    let response = FetchResponse { throttle_ms: 0, error, session_id: 0, topics, node_endpoints: Vec::new() };
+    let session_id = mode.session_id();
+    let response = FetchResponse { throttle_ms: 0, error, session_id, topics, node_endpoints: Vec::new() };
     response.into_frame(head.correlation_id, head.version)
 }
 
-/// Which core reads what, in the client's order; and an answer for what cannot be read at all.
-fn plan(
-    shard: &Shard,
-    view: &ClusterView,
-    request: &FetchRequest<'_>,
-    version: i16,
-) -> (Vec<Topic>, Vec<Group>) {
+/// Which core reads what, in the order wanted; and an answer for what cannot be read at all.
+fn plan(shard: &Shard, view: &ClusterView, wanted: Vec<Wanted>, by_ids: bool) -> (Vec<Topic>, Vec<Group>) {
     let mut groups: Vec<Group> = Vec::new();
-    let mut topics = Vec::with_capacity(request.topics.len());
-    for topic in &request.topics {
-        let by_id = version >= FIRST_WITH_TOPIC_IDS;
-        let known =
-            if by_id { view.topic_by_id(topic.topic_id) } else { view.topic(topic.name.unwrap_or_default()) };
-        let unknown = if by_id { ErrorCode::UnknownTopicId } else { ErrorCode::UnknownTopicOrPartition };
-        let mut answers = Vec::with_capacity(topic.partitions.len());
-        for wanted in &topic.partitions {
-            let owner = match known {
-                Some(known) => owner_of(shard, known, wanted),
-                None => Err(unknown),
-            };
-            let error = match owner {
-                Ok((owner, partition)) => {
-                    let place = (topics.len(), answers.len());
-                    add(&mut groups, owner, read_of(partition, wanted), place);
-                    ErrorCode::None
-                }
-                Err(error) => error,
-            };
-            answers.push(FetchPartitionResponse::refused(wanted.index, error));
+    let mut topics: Vec<Topic> = Vec::new();
+    let unknown = if by_ids { ErrorCode::UnknownTopicId } else { ErrorCode::UnknownTopicOrPartition };
+    for Wanted { topic: key, partition: wanted } in wanted {
+        if topics.last().is_none_or(|last| last.key != key) {
+            topics.push(Topic { key: key.clone(), partitions: Vec::new() });
         }
-        let name = topic.name.unwrap_or_default().to_owned();
-        topics.push(Topic { name, id: topic.topic_id, partitions: answers });
+        let at = topics.len() - 1;
+        let known = if by_ids { view.topic_by_id(key.id) } else { view.topic(&key.name) };
+        let owner = match known {
+            Some(known) => owner_of(shard, known, &wanted),
+            None => Err(unknown),
+        };
+        let error = match owner {
+            Ok((owner, partition)) => {
+                let place = (at, topics[at].partitions.len());
+                add(&mut groups, owner, read_of(partition, &wanted), place);
+                ErrorCode::None
+            }
+            Err(error) => error,
+        };
+        topics[at].partitions.push(FetchPartitionResponse::refused(wanted.index, error));
     }
     (topics, groups)
 }

@@ -21,6 +21,7 @@ pub mod describe_topic_partitions;
 pub mod dispatch;
 pub mod elect_leaders;
 pub mod fetch;
+pub mod fetch_sessions;
 pub mod groups;
 pub mod init_producer_id;
 pub mod list_offsets;

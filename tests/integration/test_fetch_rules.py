@@ -9,6 +9,7 @@ from batches import NOW, Record
 from errors import (
     FENCED_LEADER_EPOCH,
     FETCH_SESSION_ID_NOT_FOUND,
+    INVALID_FETCH_SESSION_EPOCH,
     NONE,
     OFFSET_OUT_OF_RANGE,
     UNKNOWN_LEADER_EPOCH,
@@ -154,15 +155,33 @@ def test_a_fetch_session_nobody_opened_is_not_found(api, topic):
     assert (answer.error_code, answer.session_id) == (FETCH_SESSION_ID_NOT_FOUND, 0)
 
 
-def test_a_session_that_is_offered_is_a_session_or_none(api, topic):
+def test_a_session_reads_on_by_itself_and_tells_only_what_is_new(api, new_topic):
+    topic = new_topic(2)
     api.append(topic, b"a")
-    one = {"name": topic, "partitions": [{"index": 0, "fetch_offset": 0}]}
-    answer = api.call("Fetch", 11, session_id=0, session_epoch=0, topics=[one])
-    assert answer.error_code == NONE and len(batches.split(answer.topics[0].partitions[0].records)) == 1
-    if answer.session_id == 0:
-        return  # no incremental promise was made
-    again = api.call("Fetch", 11, session_id=answer.session_id, session_epoch=1, topics=[], max_wait_ms=1)
-    assert again.error_code == NONE
+    wanted = [{"index": index, "fetch_offset": 0} for index in range(2)]
+    first = api.call("Fetch", 11, session_id=0, session_epoch=0, topics=[{"name": topic, "partitions": wanted}])
+    session = first.session_id
+    assert first.error_code == NONE and session > 0
+    assert [one.index for one in first.topics[0].partitions] == [0, 1], "at first everything is told"
+
+    def fetch(epoch, topics=(), forgotten=()):
+        one = {"name": topic, "partitions": list(topics)}
+        gone = {"name": topic, "partitions": list(forgotten)}
+        fields = {"topics": [one] if topics else [], "forgotten_topics": [gone] if forgotten else []}
+        return api.call("Fetch", 11, session_id=session, session_epoch=epoch, max_wait_ms=1, **fields)
+
+    second = fetch(1, [{"index": 0, "fetch_offset": 1}])
+    assert (second.error_code, second.session_id, second.topics) == (NONE, session, [])
+    api.append(topic, b"b", partition=1)
+    third = fetch(2)
+    assert [one.index for one in third.topics[0].partitions] == [1], "who has nothing new is left out"
+    assert len(batches.split(third.topics[0].partitions[0].records)) == 1
+    fourth = fetch(3, forgotten=[1])
+    assert (fourth.error_code, fourth.topics) == (NONE, [])
+    assert fetch(3).error_code == INVALID_FETCH_SESSION_EPOCH
+    last = fetch(-1)
+    assert (last.error_code, last.session_id) == (NONE, 0)
+    assert fetch(4).error_code == FETCH_SESSION_ID_NOT_FOUND
 
 
 def test_pipelined_requests_are_answered_in_their_order(api, new_topic):

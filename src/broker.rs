@@ -31,6 +31,7 @@ use crate::{
     },
     coordinator::{
         classic::GroupLimits,
+        consumer::ConsumerLimits,
         service::{Coordinator, CoordinatorSettings},
     },
     handlers::Handlers,
@@ -501,6 +502,11 @@ fn coordinator_settings(settings: &Settings) -> CoordinatorSettings {
         limits: GroupLimits {
             initial_delay_ms: settings.group_initial_rebalance_delay_ms,
             members_max: settings.group_size_max,
+        },
+        consumer: ConsumerLimits {
+            session_ms: settings.group_consumer_session_ms,
+            heartbeat_ms: settings.group_consumer_heartbeat_ms,
+            members_max: settings.group_consumer_size_max,
         },
         session_min_ms: settings.group_session_min_ms,
         session_max_ms: settings.group_session_max_ms,

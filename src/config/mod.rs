@@ -106,6 +106,12 @@ pub struct Settings {
     pub group_session_min_ms: u64,
     /// `group.max.session.timeout.ms`: at least the minimum.
     pub group_session_max_ms: u64,
+    /// `group.consumer.session.timeout.ms`
+    pub group_consumer_session_ms: u64,
+    /// `group.consumer.heartbeat.interval.ms`
+    pub group_consumer_heartbeat_ms: u64,
+    /// `group.consumer.max.size`
+    pub group_consumer_size_max: usize,
     /// `offsets.retention.minutes`, in milliseconds.
     pub offsets_retention_ms: i64,
     /// `offsets.retention.check.interval.ms`

@@ -2,6 +2,7 @@
 
 use super::{
     classic::{GroupError, JoinRequest, Joined, Snapshot, State, SyncRequest, Synced},
+    consumer::{Beat, ConsumerError, Description, Heartbeat},
     offsets::{Committed, Partition},
 };
 
@@ -23,10 +24,19 @@ pub enum GroupRequest {
         /// Offset, leader epoch and metadata by partition.
         offsets: Vec<(Partition, NewOffset)>,
     },
+    /// ConsumerGroupHeartbeat.
+    Beat(Box<Heartbeat>),
     /// OffsetFetch; none: all partitions that have one.
-    Fetch(Option<Vec<Partition>>),
+    Fetch {
+        /// Member id and epoch of the member that asks, if it says.
+        member: Option<(String, i32)>,
+        /// Which.
+        partitions: Option<Vec<Partition>>,
+    },
     /// DescribeGroups.
     Describe,
+    /// ConsumerGroupDescribe.
+    DescribeConsumer,
     /// DeleteGroups.
     Delete,
     /// OffsetDelete.
@@ -73,6 +83,10 @@ pub enum GroupAnswer {
     Sync(Synced),
     /// The request was carried out; there is nothing more to say.
     Done,
+    /// See [`GroupRequest::Beat`].
+    Beat(Beat),
+    /// See [`GroupRequest::DescribeConsumer`]; none: it is no group under the consumer protocol.
+    DescribeConsumer(Option<Box<Description>>),
     /// See [`GroupRequest::Leave`]: the member id of each that left, in the request's order.
     Leave(Vec<Result<String, GroupError>>),
     /// See [`GroupRequest::Commit`]: for each offset whether it was taken, in the request's order.
@@ -92,8 +106,10 @@ pub struct Listed {
     pub group: String,
     /// Empty for a group that never had a member.
     pub protocol_type: String,
-    /// Where it stands.
-    pub state: State,
+    /// Kafka's name of its state.
+    pub state: &'static str,
+    /// Whether it is one under the consumer protocol.
+    pub is_consumer: bool,
 }
 
 /// Why a request about a group was refused.
@@ -120,9 +136,18 @@ pub enum CoordinatorError {
     /// What was to be kept could not be stored.
     #[error("could not be stored")]
     NotStored,
+    /// There are as many groups as the core takes.
+    #[error("there are too many groups")]
+    TooManyGroups,
+    /// The group has members under the other protocol.
+    #[error("the group has members that use another protocol")]
+    OtherProtocol,
     /// The group refused it.
     #[error(transparent)]
     Group(#[from] GroupError),
+    /// The group refused it, under the consumer protocol.
+    #[error(transparent)]
+    Consumer(#[from] ConsumerError),
 }
 
 /// What comes back.

@@ -5,6 +5,7 @@
 //! |-------------|--------------------------|--------------------------|-----------------------------------|
 //! | 0, 1        | group, topic, partition  | offset, epoch, metadata  | the offset was deleted or expired |
 //! | 2           | group                    | state of a classic group | the group is gone                 |
+//! | 3, 5 to 8   | see [`super::consumer::stored`]                                                         |
 //!
 //! Values are written in version 3, the newest that every reader in the field knows; 0 to 4 are read.
 //! Source: Kafka 4.1, `OffsetCommitKey.json`, `OffsetCommitValue.json`, `GroupMetadataKey.json`,
@@ -14,6 +15,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::{
     classic::{Joining, MemberSnapshot, Protocol, Snapshot},
+    consumer::stored::Stored,
     offsets::Committed,
 };
 use crate::wire::codec::{Reader, WireError, Writer};
@@ -41,6 +43,13 @@ pub enum GroupRecord {
         /// Its state, and the wall clock when it was stored, in ms.
         state: Option<(Snapshot, i64)>,
     },
+    /// A fact of a group under the consumer protocol.
+    Consumer {
+        /// Whose it is.
+        group: String,
+        /// Which.
+        stored: Stored,
+    },
 }
 
 /// A record's key and value as they are stored.
@@ -51,7 +60,7 @@ impl GroupRecord {
     #[must_use]
     pub fn group(&self) -> &str {
         match self {
-            Self::Offset { group, .. } | Self::Group { group, .. } => group,
+            Self::Offset { group, .. } | Self::Group { group, .. } | Self::Consumer { group, .. } => group,
         }
     }
 
@@ -71,6 +80,7 @@ impl GroupRecord {
                 let key = written(GROUP_KEY, |out| out.string(group));
                 (key, state.as_ref().map(|(snapshot, now_ms)| group_value(snapshot, *now_ms)))
             }
+            Self::Consumer { group, stored } => stored.encode(group),
         }
     }
 
@@ -92,12 +102,15 @@ impl GroupRecord {
                 let state = value.map(read_group).transpose()?;
                 Ok(Some(Self::Group { group, state }))
             }
-            _ => Ok(None),
+            version => {
+                let found = Stored::decode(version, &mut from, value)?;
+                Ok(found.map(|(group, stored)| Self::Consumer { group, stored }))
+            }
         }
     }
 }
 
-fn written(version: i16, write: impl FnOnce(&mut Writer<'_>)) -> Bytes {
+pub(super) fn written(version: i16, write: impl FnOnce(&mut Writer<'_>)) -> Bytes {
     let mut out = BytesMut::new();
     let mut writer = Writer::new(&mut out, false);
     writer.int16(version);

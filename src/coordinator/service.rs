@@ -23,6 +23,7 @@ use tokio::sync::oneshot;
 
 use super::{
     classic::{ClassicGroup, Effect, Effects, GroupError, GroupLimits, Joining, State},
+    consumer::{ConsumerGroup, ConsumerLimits, Heartbeat, stored::Stored},
     group::Group,
     messages::{
         CoordinatorError, GroupAnswer, GroupCall, GroupRequest, GroupResult, Listed, MemberOf, NewOffset,
@@ -55,11 +56,16 @@ const LOAD_BYTES: usize = 1 << 20;
 /// Bytes of records that one batch holds at most; more are stored as several.
 const BATCH_BYTES_MAX: usize = 512 << 10;
 
+/// Groups that one core holds; each may keep members and offsets.
+const GROUPS_MAX: usize = 100_000;
+
 /// Bounds and times of the coordinator; every field is named as its setting.
 #[derive(Debug, Clone, Copy)]
 pub struct CoordinatorSettings {
     /// `group.initial.rebalance.delay.ms`, `group.max.size`
     pub limits: GroupLimits,
+    /// `group.consumer.*`
+    pub consumer: ConsumerLimits,
     /// `group.min.session.timeout.ms`
     pub session_min_ms: u64,
     /// `group.max.session.timeout.ms`
@@ -209,6 +215,7 @@ impl Coordinator {
             };
             for group in due {
                 self.with(&group, |held| held.group.members.tick(now_ms));
+                self.tick_consumer(&group, now_ms);
             }
             if now_ms >= check_ms {
                 check_ms = now_ms + self.settings.retention_check_ms;
@@ -334,7 +341,7 @@ impl Coordinator {
             let group = decoded.group().to_owned();
             let mut groups = self.groups.borrow_mut();
             let held = groups.entry(group.clone()).or_insert_with(|| self.held(wall_ms));
-            held.group.replay(limits, decoded, now_ms);
+            held.group.replay(limits, self.settings.consumer, decoded, (now_ms, wall_ms));
             let gone = held.group.is_nothing();
             if gone {
                 groups.remove(&group);
@@ -375,7 +382,7 @@ impl Coordinator {
         let mut groups = self.groups.borrow_mut();
         let mut timers = self.timers.borrow_mut();
         let Some(held) = groups.get_mut(id) else { return };
-        let next_ms = held.group.members.next_deadline_ms();
+        let next_ms = held.group.next_deadline_ms();
         if held.timer_ms == next_ms {
             return;
         }
@@ -464,8 +471,8 @@ impl Coordinator {
                     return Err(GroupError::UnknownMember.into());
                 }
                 request.new_member_id = self.new_member_id(&request.joining);
-                let wall_ms = self.shard.clock().wall_ms();
-                self.groups.borrow_mut().entry(group.clone()).or_insert_with(|| self.held(wall_ms));
+                self.make_room(&group)?;
+                self.leave_consumer_protocol(&group).await?;
                 let (ticket, answer) = oneshot::channel();
                 let now_ms = self.now_ms();
                 self.with(&group, |held| held.group.members.join(now_ms, request, ticket));
@@ -504,10 +511,24 @@ impl Coordinator {
                 Ok(GroupAnswer::Leave(results))
             }
             GroupRequest::Commit { member, offsets } => self.commit(&group, &member, offsets).await,
-            GroupRequest::Fetch(partitions) => Ok(GroupAnswer::Fetch(self.fetch(&group, partitions))),
+            GroupRequest::Beat(beat) => self.beat(&group, *beat).await,
+            GroupRequest::Fetch { member, partitions } => {
+                if let (Some((id, epoch)), Some(held)) = (member, self.groups.borrow().get(&group))
+                    && let Some(consumer) = &held.group.consumer
+                {
+                    consumer.check_member(&id, epoch)?;
+                }
+                Ok(GroupAnswer::Fetch(self.fetch(&group, partitions)))
+            }
+            GroupRequest::DescribeConsumer => {
+                let groups = self.groups.borrow();
+                let consumer = groups.get(&group).and_then(|held| held.group.consumer.as_ref());
+                Ok(GroupAnswer::DescribeConsumer(consumer.map(|consumer| Box::new(consumer.describe()))))
+            }
             GroupRequest::Describe => {
                 let groups = self.groups.borrow();
-                let members = groups.get(&group).map(|held| &held.group.members);
+                let classic = groups.get(&group).filter(|held| held.group.consumer.is_none());
+                let members = classic.map(|held| &held.group.members);
                 Ok(GroupAnswer::Describe(members.map(|members| (members.state(), members.snapshot()))))
             }
             GroupRequest::Delete => {
@@ -520,6 +541,103 @@ impl Coordinator {
             }
             GroupRequest::DeleteOffsets(partitions) => self.delete_offsets(&group, partitions).await,
         }
+    }
+
+    /// Makes the group if it is not there and there is room for it.
+    fn make_room(&self, group: &str) -> Result<(), CoordinatorError> {
+        let wall_ms = self.shard.clock().wall_ms();
+        let mut groups = self.groups.borrow_mut();
+        if !groups.contains_key(group) {
+            if groups.len() >= GROUPS_MAX {
+                return Err(CoordinatorError::TooManyGroups);
+            }
+            groups.insert(group.to_owned(), self.held(wall_ms));
+        }
+        Ok(())
+    }
+
+    /// A group that has no members any more may go over to the classic protocol.
+    async fn leave_consumer_protocol(self: &Rc<Self>, group: &str) -> Result<(), CoordinatorError> {
+        let records = {
+            let mut groups = self.groups.borrow_mut();
+            let Some(held) = groups.get_mut(group) else { return Ok(()) };
+            match &held.group.consumer {
+                None => return Ok(()),
+                Some(consumer) if !consumer.is_empty() => return Err(CoordinatorError::OtherProtocol),
+                Some(_) => {}
+            }
+            let records = held.group.own_tombstones(group);
+            held.group.consumer = None;
+            records
+        };
+        self.store(group, records).await.map(|_| ())
+    }
+
+    /// A heartbeat under the consumer protocol: answered once what it changes is durable.
+    async fn beat(self: &Rc<Self>, group: &str, beat: Heartbeat) -> GroupResult {
+        let leaves = beat.member_epoch < 0;
+        let joins = beat.member_epoch == 0;
+        let (now_ms, wall_ms, view) = (self.now_ms(), self.shard.clock().wall_ms(), self.shard.view());
+        if joins {
+            self.make_room(group)?;
+        }
+        let (answer, records) = {
+            let mut groups = self.groups.borrow_mut();
+            let held = groups.get_mut(group).ok_or(CoordinatorError::NoSuchGroup)?;
+            let mut records = Vec::new();
+            if held.group.consumer.is_none() {
+                if !joins {
+                    return Err(CoordinatorError::NoSuchGroup);
+                }
+                if held.group.members.state() != State::Empty {
+                    return Err(CoordinatorError::OtherProtocol);
+                }
+                if !held.group.members.is_fresh() {
+                    records.push(GroupRecord::Group { group: group.to_owned(), state: None });
+                    held.group.members = ClassicGroup::new(self.settings.limits);
+                }
+            }
+            let consumer = &mut held.group.consumer;
+            let consumer = consumer.get_or_insert_with(|| ConsumerGroup::new(self.settings.consumer));
+            let outcome =
+                if leaves { consumer.leave(&beat) } else { consumer.heartbeat(now_ms, &view, beat) };
+            if consumer.is_empty() {
+                held.group.empty_since_ms = wall_ms;
+            }
+            let (answer, stored) = outcome?;
+            records.extend(of_consumer(group, stored));
+            (answer, records)
+        };
+        self.set_timer(group);
+        if !records.is_empty() {
+            self.store(group, records).await?;
+        }
+        Ok(GroupAnswer::Beat(answer))
+    }
+
+    /// Lets time act on a group under the consumer protocol.
+    fn tick_consumer(self: &Rc<Self>, group: &str, now_ms: u64) {
+        let records: Vec<_> = {
+            let mut groups = self.groups.borrow_mut();
+            let Some(held) = groups.get_mut(group) else { return };
+            let Some(consumer) = &mut held.group.consumer else { return };
+            let stored = consumer.tick(now_ms);
+            if consumer.is_empty() && !stored.is_empty() {
+                held.group.empty_since_ms = self.shard.clock().wall_ms();
+            }
+            of_consumer(group, stored).collect()
+        };
+        self.set_timer(group);
+        if records.is_empty() {
+            return;
+        }
+        let (stored, group) = (self.store(group, records), group.to_owned());
+        spawn(Queue::Foreground, async move {
+            if let Err(error) = stored.await {
+                // After a restart its members have a session again, and lose it again.
+                tracing::warn!(group, %error, "members that are gone could not be stored");
+            }
+        });
     }
 
     fn known(&self, group: &str) -> Result<(), CoordinatorError> {
@@ -562,7 +680,7 @@ impl Coordinator {
             if !member.member_id.is_empty() {
                 return Err(GroupError::UnknownMember.into());
             }
-            self.groups.borrow_mut().insert(group.to_owned(), self.held(wall_ms));
+            self.make_room(group)?;
         }
         let mut records = Ok(Vec::new());
         self.with(group, |held| {
@@ -598,7 +716,10 @@ impl Coordinator {
                 GroupRecord::Group { state: None, .. } if held.group.members.state() == State::Empty => {
                     held.group.members = ClassicGroup::new(self.settings.limits);
                 }
-                GroupRecord::Group { .. } => {}
+                GroupRecord::Consumer { stored: Stored::Group(None), .. } if held.group.has_no_members() => {
+                    held.group.consumer = None;
+                }
+                GroupRecord::Group { .. } | GroupRecord::Consumer { .. } => {}
             }
         }
         if held.group.is_nothing() {
@@ -625,8 +746,12 @@ impl Coordinator {
             let groups = self.groups.borrow();
             let held = groups.get(group).ok_or(CoordinatorError::NoSuchGroup)?;
             let members = &held.group.members;
+            let consumer = held.group.consumer.as_ref();
             let subscribed = match members.state() {
-                State::Empty => Some(Vec::new()),
+                State::Empty => {
+                    let view = self.shard.view();
+                    Some(consumer.map(|group| group.subscribed(&view)).into_iter().flatten().collect())
+                }
                 // What members of another protocol type read cannot be known.
                 _ => subscription::topics_of(&members.snapshot()),
             };
@@ -651,8 +776,15 @@ impl Coordinator {
         self.wait_until_loaded(|| self.loaded.borrow().values().all(|loaded| *loaded == Loaded::Yes)).await?;
         let listed = |(id, held): (&String, &Held)| Listed {
             group: id.clone(),
-            protocol_type: held.group.members.protocol_type().unwrap_or_default().to_owned(),
-            state: held.group.members.state(),
+            protocol_type: match &held.group.consumer {
+                Some(_) => subscription::CONSUMER.to_owned(),
+                None => held.group.members.protocol_type().unwrap_or_default().to_owned(),
+            },
+            state: match &held.group.consumer {
+                Some(consumer) => consumer.state_name(),
+                None => held.group.members.state().name(),
+            },
+            is_consumer: held.group.consumer.is_some(),
         };
         Ok(self.groups.borrow().iter().map(listed).collect())
     }
@@ -673,6 +805,11 @@ impl Coordinator {
             }
         }
     }
+}
+
+fn of_consumer(group: &str, stored: Vec<Stored>) -> impl Iterator<Item = GroupRecord> + use<> {
+    let group = group.to_owned();
+    stored.into_iter().map(move |stored| GroupRecord::Consumer { group: group.clone(), stored })
 }
 
 /// Records as batches to be stored; `None` if one of them is too large for a batch.

@@ -3,13 +3,16 @@
 use super::classic::Snapshot;
 use crate::wire::codec::{Reader, WireError};
 
+/// The protocol type of consumers.
+pub const CONSUMER: &str = "consumer";
+
 /// The topics that a group's members subscribe to; `None` if the members are no consumers, or say it in a way
 /// that is not Kafka's. Nothing else depends on these bytes.
 ///
 /// Source: Kafka, `ConsumerProtocolSubscription.json`.
 #[must_use]
 pub fn topics_of(snapshot: &Snapshot) -> Option<Vec<String>> {
-    if snapshot.protocol_type.as_deref() != Some("consumer") {
+    if snapshot.protocol_type.as_deref() != Some(CONSUMER) {
         return None;
     }
     let mut all = Vec::new();

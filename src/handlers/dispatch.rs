@@ -10,8 +10,8 @@ use super::{
     describe_log_dirs, describe_producers, describe_topic_partitions, elect_leaders, fetch,
     fetch_sessions::FetchSessions,
     groups::{
-        delete_groups, describe_groups, find_coordinator, heartbeat, join_group, leave_group, list_groups,
-        offset_commit, offset_delete, offset_fetch, sync_group,
+        consumer_describe, consumer_heartbeat, delete_groups, describe_groups, find_coordinator, heartbeat,
+        join_group, leave_group, list_groups, offset_commit, offset_delete, offset_fetch, sync_group,
     },
     init_producer_id, list_offsets, list_partition_reassignments, metadata, offset_for_leader_epoch, produce,
 };
@@ -228,6 +228,8 @@ impl Handlers {
             ApiKey::INIT_PRODUCER_ID => cold!(init_producer_id),
             ApiKey::DESCRIBE_CLUSTER => cold!(describe_cluster),
             ApiKey::FIND_COORDINATOR => cold!(find_coordinator),
+            ApiKey::CONSUMER_GROUP_HEARTBEAT => cold!(consumer_heartbeat),
+            ApiKey::CONSUMER_GROUP_DESCRIBE => cold!(consumer_describe),
             ApiKey::JOIN_GROUP => cold!(join_group),
             ApiKey::HEARTBEAT => cold!(heartbeat),
             ApiKey::LEAVE_GROUP => cold!(leave_group),

@@ -121,8 +121,13 @@ error_codes! {
     UnknownTopicId = 100, true;
     InconsistentTopicId = 103, true;
     FetchSessionTopicIdError = 106, true;
+    FencedMemberEpoch = 110, false;
+    UnreleasedInstanceId = 111, false;
+    UnsupportedAssignor = 112, false;
+    StaleMemberEpoch = 113, false;
     MismatchedEndpointType = 114, false;
     UnsupportedEndpointType = 115, false;
+    InvalidRegularExpression = 128, false;
 }
 
 impl ErrorCode {

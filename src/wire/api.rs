@@ -41,6 +41,8 @@ impl ApiKey {
     pub const OFFSET_DELETE: i16 = 47;
     pub const DESCRIBE_CLUSTER: i16 = 60;
     pub const DESCRIBE_PRODUCERS: i16 = 61;
+    pub const CONSUMER_GROUP_HEARTBEAT: i16 = 68;
+    pub const CONSUMER_GROUP_DESCRIBE: i16 = 69;
     pub const DESCRIBE_TOPIC_PARTITIONS: i16 = 75;
 }
 
@@ -135,6 +137,12 @@ pub const DESCRIBE_GROUPS: Api = row(ApiKey::DESCRIBE_GROUPS, "DescribeGroups", 
 pub const LIST_GROUPS: Api = row(ApiKey::LIST_GROUPS, "ListGroups", 0, 5, 3);
 /// Empty groups only.
 pub const DELETE_GROUPS: Api = row(ApiKey::DELETE_GROUPS, "DeleteGroups", 0, 2, 2);
+/// Members choose their ids, and may subscribe by a regular expression, in 1.
+pub const CONSUMER_GROUP_HEARTBEAT: Api =
+    row(ApiKey::CONSUMER_GROUP_HEARTBEAT, "ConsumerGroupHeartbeat", 0, 1, 0);
+/// The protocol of a member in 1.
+pub const CONSUMER_GROUP_DESCRIBE: Api =
+    row(ApiKey::CONSUMER_GROUP_DESCRIBE, "ConsumerGroupDescribe", 0, 1, 0);
 /// The only version.
 pub const OFFSET_DELETE: Api = row(ApiKey::OFFSET_DELETE, "OffsetDelete", 0, 0, NEVER_FLEXIBLE);
 
@@ -170,6 +178,8 @@ pub static TABLE: &[Api] = &[
     OFFSET_DELETE,
     DESCRIBE_CLUSTER,
     DESCRIBE_PRODUCERS,
+    CONSUMER_GROUP_HEARTBEAT,
+    CONSUMER_GROUP_DESCRIBE,
     DESCRIBE_TOPIC_PARTITIONS,
 ];
 

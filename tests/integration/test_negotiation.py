@@ -10,7 +10,7 @@ from errors import INVALID_REQUEST, NONE, UNKNOWN_TOPIC_OR_PARTITION, UNSUPPORTE
 from schemas import API_KEYS
 
 GROUP_APIS = {8, 9, 10, 11, 12, 13, 14, 15, 16}
-NOT_WHOLE_YET = {68, 69, 71, 72, *range(76, 92)}
+NOT_WHOLE_YET = {71, 72, *range(76, 92)}
 
 
 def advertised(api):

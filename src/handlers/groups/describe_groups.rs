@@ -6,7 +6,7 @@
 
 use super::{
     super::{Context, OPERATIONS_NOT_ASKED, text},
-    GROUP_OPERATIONS, code_of, state_name,
+    GROUP_OPERATIONS, code_of,
 };
 use crate::{
     coordinator::{
@@ -59,7 +59,7 @@ pub async fn handle(
 
 fn described(state: State, snapshot: Snapshot, version: i16) -> DescribedGroup {
     let mut answer = DescribedGroup::default();
-    answer.group_state = text(state_name(state));
+    answer.group_state = text(state.name());
     answer.protocol_type = text(snapshot.protocol_type.unwrap_or_default());
     // Before the members agree, what they said is under way.
     let is_stable = state == State::Stable;

@@ -4,14 +4,17 @@
 
 use super::{
     super::{Context, text},
-    code_of, state_name,
+    code_of,
 };
 use crate::{
     coordinator::messages::Listed,
     wire::messages::{ListGroupsRequest, ListGroupsResponse, StrBytes, list_groups_response::ListedGroup},
 };
 
-const CLASSIC: &str = "Classic";
+fn kind(listed: &Listed) -> &'static str {
+    if listed.is_consumer { "Consumer" } else { "Classic" }
+}
+
 const FIRST_WITH_STATES: i16 = 4;
 const FIRST_WITH_TYPES: i16 = 5;
 
@@ -23,21 +26,21 @@ pub async fn handle(request: ListGroupsRequest, version: i16, context: &Context<
     };
     let listed = |listed: Listed| {
         let mut answer = ListedGroup::default();
+        let kind = kind(&listed);
         answer.group_id = text(listed.group);
         answer.protocol_type = text(listed.protocol_type);
         if version >= FIRST_WITH_STATES {
-            answer.group_state = text(state_name(listed.state));
+            answer.group_state = text(listed.state);
         }
         if version >= FIRST_WITH_TYPES {
-            answer.group_type = text(CLASSIC);
+            answer.group_type = text(kind);
         }
         answer
     };
     match context.groups.list_all().await {
         Ok(all) => {
             let wanted = all.into_iter().filter(|one| {
-                passes(&request.states_filter, state_name(one.state))
-                    && passes(&request.types_filter, CLASSIC)
+                passes(&request.states_filter, one.state) && passes(&request.types_filter, kind(one))
             });
             response.groups = wanted.map(listed).collect();
         }

@@ -1,6 +1,8 @@
 //! The APIs of consumer groups and their offsets, one file each. They map messages and errors; what a group
 //! does is decided in the room `coordinator`.
 
+pub mod consumer_describe;
+pub mod consumer_heartbeat;
 pub mod delete_groups;
 pub mod describe_groups;
 pub mod find_coordinator;
@@ -14,10 +16,7 @@ pub mod offset_fetch;
 pub mod sync_group;
 
 use crate::{
-    coordinator::{
-        classic::{GroupError, State},
-        messages::CoordinatorError,
-    },
+    coordinator::{classic::GroupError, consumer::ConsumerError, messages::CoordinatorError},
     model::ErrorCode,
     wire::messages::StrBytes,
 };
@@ -34,7 +33,10 @@ fn code_of(error: &CoordinatorError) -> ErrorCode {
         CoordinatorError::NoSuchGroup => ErrorCode::GroupIdNotFound,
         CoordinatorError::NotEmpty => ErrorCode::NonEmptyGroup,
         CoordinatorError::NotStored => ErrorCode::CoordinatorNotAvailable,
+        CoordinatorError::TooManyGroups => ErrorCode::PolicyViolation,
+        CoordinatorError::OtherProtocol => ErrorCode::InconsistentGroupProtocol,
         CoordinatorError::Group(error) => group_code(error),
+        CoordinatorError::Consumer(error) => consumer_code(error),
     }
 }
 
@@ -51,13 +53,15 @@ fn group_code(error: &GroupError) -> ErrorCode {
     }
 }
 
-/// Kafka's name of a state.
-fn state_name(state: State) -> &'static str {
-    match state {
-        State::Empty => "Empty",
-        State::PreparingRebalance => "PreparingRebalance",
-        State::CompletingRebalance => "CompletingRebalance",
-        State::Stable => "Stable",
+fn consumer_code(error: &ConsumerError) -> ErrorCode {
+    match error {
+        ConsumerError::UnknownMember(_) => ErrorCode::UnknownMemberId,
+        ConsumerError::FencedEpoch { .. } => ErrorCode::FencedMemberEpoch,
+        ConsumerError::StaleEpoch { .. } => ErrorCode::StaleMemberEpoch,
+        ConsumerError::UnreleasedInstance(_) => ErrorCode::UnreleasedInstanceId,
+        ConsumerError::FencedInstance(_) => ErrorCode::FencedInstanceId,
+        ConsumerError::Full(_) => ErrorCode::GroupMaxSizeReached,
+        ConsumerError::Regex(_) => ErrorCode::InvalidRegularExpression,
     }
 }
 

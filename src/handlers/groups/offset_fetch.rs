@@ -41,7 +41,10 @@ pub async fn handle(request: OffsetFetchRequest, version: i16, context: &Context
                 topics.iter().flat_map(|topic| of(&topic.name, &topic.partition_indexes)).collect()
             });
             let mut answer = OffsetFetchResponseGroup::default();
-            match fetch(&group.group_id, wanted, context).await {
+            // Tools and members of old give no epoch.
+            let member = group.member_id.filter(|_| group.member_epoch >= 0);
+            let member = member.map(|id| (id.to_string(), group.member_epoch));
+            match fetch(&group.group_id, member, wanted, context).await {
                 Ok(found) => answer.topics = found.into_iter().map(|(n, p)| topic_of_group(&n, p)).collect(),
                 Err(error) => answer.error_code = code_of(&error).number(),
             }
@@ -53,7 +56,7 @@ pub async fn handle(request: OffsetFetchRequest, version: i16, context: &Context
     let wanted: Option<Vec<Partition>> = request
         .topics
         .map(|topics| topics.iter().flat_map(|topic| pairs(&topic.name, &topic.partition_indexes)).collect());
-    match fetch(&request.group_id, wanted.clone(), context).await {
+    match fetch(&request.group_id, None, wanted.clone(), context).await {
         Ok(found) => response.topics = found.into_iter().map(|(n, p)| topic(&n, p, 0)).collect(),
         Err(error) => {
             let code = code_of(&error).number();
@@ -76,10 +79,11 @@ fn pairs(name: &str, indexes: &[i32]) -> Vec<Partition> {
 
 async fn fetch(
     group: &str,
+    member: Option<(String, i32)>,
     wanted: Option<Vec<Partition>>,
     context: &Context<'_>,
 ) -> Result<Found, CoordinatorError> {
-    match context.groups.ask(group, GroupRequest::Fetch(wanted)).await? {
+    match context.groups.ask(group, GroupRequest::Fetch { member, partitions: wanted }).await? {
         GroupAnswer::Fetch(found) => Ok(grouped(found.into_iter())),
         _ => panic!("a fetch of offsets was answered as something else"),
     }

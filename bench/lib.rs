@@ -20,7 +20,7 @@
 mod ack_log;
 mod args;
 mod batch;
-mod client;
+pub mod client;
 mod clock;
 mod compression;
 mod consume;

@@ -40,6 +40,7 @@ use crate::{
         cores::{self, Core, CoreClock, Queue, QueueShares, run_once, spawn},
         direct::DirectDisk,
         disk::Disk,
+        disk::disk_space,
         doorbell::Doorbell,
         mailbox::{MailReceiver, MailSender, mailbox},
         net::{self, Listener},
@@ -57,7 +58,7 @@ use crate::{
         CONTROL_REQUESTS_MAX, ControlSender, Shard, ShardParts,
         router::{Letter, Router, Ticket},
     },
-    startup::{Prepared, StartError, disk_space, prepare},
+    startup::{Prepared, StartError, prepare},
 };
 
 /// Bytes of one receive buffer; a larger request is received into memory of its own.

@@ -3,12 +3,15 @@
 //! Exit status: 0 done, 1 the operation failed, 2 wrong usage (clap's). Text for people goes to stdout, log
 //! lines to stderr.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
+    admin_tool::{
+        self, AlterConfig, ClusterCommand, DescribeConfig, GroupCommand, Target, Task, TopicCommand,
+    },
     config::{self, Assignment, ConfigError, Place, Settings},
     log_tool::LogCommand,
     startup::available_cores,
@@ -25,8 +28,14 @@ const HELP_COLUMNS: usize = 80;
 pub enum Command {
     /// Start the broker (the default)
     Serve(ServeArgs),
-    /// Configuration files: compare them, list what can be set
+    /// Topics of any Kafka cluster: list, describe, create, alter, delete
+    Topic(ToolArgs<TopicCommand>),
+    /// Consumer groups: list, describe with lag, reset offsets, delete
+    Group(ToolArgs<GroupCommand>),
+    /// Settings: of a running cluster, and of configuration files
     Config(ConfigArgs),
+    /// Brokers and controller of a cluster
+    Cluster(ToolArgs<ClusterCommand>),
     /// Put load on any Kafka broker, measure it, verify what comes back
     Bench(corelane_bench::Args),
     /// Look into the data directory of a stopped broker: verify, dump
@@ -95,6 +104,36 @@ pub enum ConfigCommand {
     Diff(DiffArgs),
     /// Print every setting as a page of Markdown
     Reference,
+    /// Show the settings of a topic or a broker while it runs
+    Describe {
+        /// Where to ask.
+        #[command(flatten)]
+        target: Target,
+        /// What to show.
+        #[command(flatten)]
+        what: DescribeConfig,
+    },
+    /// Change them while it runs
+    Alter {
+        /// Where to ask.
+        #[command(flatten)]
+        target: Target,
+        /// What to change.
+        #[command(flatten)]
+        what: AlterConfig,
+    },
+}
+
+/// What `corelane topic`, `group` and `cluster` are told.
+#[derive(Debug, clap::Args)]
+#[command(disable_help_subcommand = true)]
+pub struct ToolArgs<C: Subcommand> {
+    /// Where to ask.
+    #[command(flatten)]
+    pub target: Target,
+    /// What is to be done.
+    #[command(subcommand)]
+    pub command: C,
 }
 
 /// What `corelane config diff` is told.
@@ -112,14 +151,28 @@ pub struct DiffArgs {
 }
 
 impl ConfigArgs {
-    /// The text that is asked for.
-    ///
-    /// # Errors
-    /// A file is refused.
-    pub fn run(&self) -> Result<String, ConfigError> {
-        match &self.command {
+    /// Does what is asked for, and prints it.
+    #[must_use]
+    pub fn run(&self) -> ExitCode {
+        let text = match &self.command {
             ConfigCommand::Diff(args) => args.run(),
             ConfigCommand::Reference => Ok(config::reference()),
+            ConfigCommand::Describe { target, what } => {
+                return admin_tool::run(target, &Task::DescribeConfig(what));
+            }
+            ConfigCommand::Alter { target, what } => {
+                return admin_tool::run(target, &Task::AlterConfig(what));
+            }
+        };
+        match text {
+            Ok(text) => {
+                print!("{text}");
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                eprintln!("corelane: {error}");
+                ExitCode::FAILURE
+            }
         }
     }
 }

@@ -18,12 +18,14 @@
 //! - [`metrics`]: what a shard counts
 //! - [`broker`]: puts the rooms together: cores, control, signals
 //! - [`log_tool`]: `corelane log`: what a stopped data directory holds, and whether it is sound
+//! - [`admin_tool`]: `corelane topic`, `group`, `config`, `cluster`: administration of any Kafka cluster
 //! - [`cli`]: the command line
 
 pub use corelane_model as model;
 pub use corelane_record as record;
 pub use corelane_wire as wire;
 
+pub mod admin_tool;
 pub mod broker;
 pub mod cli;
 pub mod config;

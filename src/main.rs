@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 
 use corelane::{
+    admin_tool::{self, Task},
     broker,
-    cli::{self, Command, ConfigArgs, ServeArgs},
+    cli::{self, Command, ServeArgs},
     config::Settings,
     log_tool,
 };
@@ -16,7 +17,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     match cli::parse() {
         Command::Serve(args) => serve(&args),
-        Command::Config(args) => config(&args),
+        Command::Config(args) => args.run(),
+        Command::Topic(args) => admin_tool::run(&args.target, &Task::Topic(&args.command)),
+        Command::Group(args) => admin_tool::run(&args.target, &Task::Group(&args.command)),
+        Command::Cluster(args) => admin_tool::run(&args.target, &Task::Cluster(&args.command)),
         Command::Bench(args) => corelane_bench::run(args),
         Command::Log(command) => log_tool::run(&command),
     }
@@ -48,19 +52,6 @@ fn serve(args: &ServeArgs) -> ExitCode {
     let again = args.clone();
     match broker::run(settings, move || Settings::from_args(&again), ready) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("corelane: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn config(args: &ConfigArgs) -> ExitCode {
-    match args.run() {
-        Ok(text) => {
-            print!("{text}");
-            ExitCode::SUCCESS
-        }
         Err(error) => {
             eprintln!("corelane: {error}");
             ExitCode::FAILURE

@@ -71,7 +71,16 @@ const ROOMS: &[Room] = &[
         &["log", "control", "startup", "record", "model"],
         "looks into the files of a stopped broker: no core, no socket",
     ),
-    room("cli", &["config", "startup", "bench", "log_tool"], "words of the command line, no work"),
+    room(
+        "admin_tool",
+        &["bench"],
+        "a client of any broker, over the generator's connections: nothing of this one",
+    ),
+    room(
+        "cli",
+        &["config", "startup", "bench", "log_tool", "admin_tool"],
+        "words of the command line, no work",
+    ),
     room(
         "broker",
         &[
@@ -91,7 +100,11 @@ const ROOMS: &[Room] = &[
         ],
         "puts the rooms together; nothing names it but main",
     ),
-    room("main", &["broker", "cli", "config", "bench", "log_tool"], "arguments, settings, start: no logic"),
+    room(
+        "main",
+        &["broker", "cli", "config", "bench", "log_tool", "admin_tool"],
+        "arguments, settings, start: no logic",
+    ),
     room("lib", &["model", "record", "wire"], "the map: members of the workspace under their names"),
     room("bench", &["wire", "record", "model"], "the load generator is a client: nothing deeper"),
 ];

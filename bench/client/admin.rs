@@ -1,29 +1,24 @@
 //! Blocking calls before and between the load: who leads what, create the topic, where its logs end.
 
 use std::collections::HashMap;
-use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::io;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use kafka_wire::{
-    ApiVersionsRequest, ApiVersionsResponse, CreateTopicsRequest, KafkaRequest, ListOffsetsRequest,
-    MetadataRequest, RequestResponsePair, create_topics_request, list_offsets_request, metadata_request,
+    CreateTopicsRequest, ListOffsetsRequest, MetadataRequest, create_topics_request, list_offsets_request,
+    metadata_request,
 };
 use kafka_wire_core::{StrBytes, Uuid};
 
-use super::frame::FRAME_BYTES_MAX;
-use super::request::{self, WireError};
-use super::versions::{NoCommonVersion, Versions, key};
-
-/// Longest wait for a connection and for each answer.
-const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+use super::connection::Connection;
+pub use super::connection::connect;
+use super::request::WireError;
+use super::versions::{NoCommonVersion, key};
 
 /// Longest wait for a new topic's leaders.
 const LEADERS_TIMEOUT: Duration = Duration::from_secs(20);
 
 const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
-const UNSUPPORTED_VERSION: i16 = 35;
 const TOPIC_ALREADY_EXISTS: i16 = 36;
 
 /// Why an administrative call failed.
@@ -63,81 +58,6 @@ pub enum AdminError {
     NoLeader(String),
 }
 
-/// One blocking connection.
-#[derive(Debug)]
-struct Broker {
-    stream: TcpStream,
-    versions: Versions,
-    correlation: i32,
-}
-
-impl Broker {
-    fn connect(address: &str) -> Result<Self, AdminError> {
-        let stream = connect(address, CALL_TIMEOUT)
-            .map_err(|source| AdminError::Unreachable { address: address.to_owned(), source })?;
-        let mut broker = Self { stream, versions: Versions::default(), correlation: 0 };
-        let mut request = ApiVersionsRequest::default();
-        request.client_software_name = StrBytes::from(super::CLIENT_ID);
-        request.client_software_version = StrBytes::from(env!("CARGO_PKG_VERSION"));
-        // A broker that does not know version 3 answers in version 0 with error 35 (KIP-511).
-        let frame = broker.round_trip(&request, 3)?;
-        let answer = request::decode::<ApiVersionsRequest, ApiVersionsResponse>(frame, 3);
-        let answer = match answer {
-            Ok((_, answer)) if answer.error_code != UNSUPPORTED_VERSION => answer,
-            _ => {
-                let frame = broker.round_trip(&ApiVersionsRequest::default(), 0)?;
-                request::decode::<ApiVersionsRequest, ApiVersionsResponse>(frame, 0)?.1
-            }
-        };
-        broker.versions =
-            Versions::new(answer.api_keys.iter().map(|api| (api.api_key, api.min_version, api.max_version)));
-        Ok(broker)
-    }
-
-    fn round_trip<R: KafkaRequest>(&mut self, request: &R, version: i16) -> Result<Bytes, AdminError> {
-        self.correlation += 1;
-        let frame = request::encode(request, version, self.correlation)?;
-        self.stream.write_all(&frame)?;
-        let mut size = [0; 4];
-        self.stream.read_exact(&mut size)?;
-        let size = u32::from_be_bytes(size) as usize;
-        if size > FRAME_BYTES_MAX {
-            return Err(io::Error::other(format!("a response declares {size} bytes")).into());
-        }
-        let mut frame = Vec::new();
-        Read::take(&mut self.stream, size as u64).read_to_end(&mut frame)?;
-        if frame.len() < size {
-            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-        }
-        Ok(Bytes::from(frame))
-    }
-
-    fn call<R: RequestResponsePair>(&mut self, request: &R, version: i16) -> Result<R::Response, AdminError> {
-        let frame = self.round_trip(request, version)?;
-        Ok(request::decode::<R, R::Response>(frame, version)?.1)
-    }
-}
-
-/// Connects within `timeout`, without Nagle's delay.
-///
-/// # Errors
-/// A name that does not resolve, or what the last address said.
-pub fn connect(address: &str, timeout: Duration) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name resolves to no address");
-    for resolved in address.to_socket_addrs()? {
-        match TcpStream::connect_timeout(&resolved, timeout) {
-            Ok(stream) => {
-                stream.set_nodelay(true)?;
-                stream.set_read_timeout(Some(CALL_TIMEOUT))?;
-                stream.set_write_timeout(Some(CALL_TIMEOUT))?;
-                return Ok(stream);
-            }
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
-}
-
 /// What the cluster says about one topic.
 #[derive(Debug, Clone)]
 pub struct Topology {
@@ -167,10 +87,10 @@ impl Admin {
         }
     }
 
-    fn any_broker(&self) -> Result<Broker, AdminError> {
+    fn any_broker(&self) -> Result<Connection, AdminError> {
         let mut last = None;
         for address in &self.bootstrap {
-            match Broker::connect(address) {
+            match Connection::connect(address) {
                 Ok(broker) => return Ok(broker),
                 Err(error) => last = Some(error),
             }
@@ -222,7 +142,7 @@ impl Admin {
         }
         let mut offsets = vec![-1; topology.leaders.len()];
         for (leader, partitions) in by_leader {
-            let mut broker = Broker::connect(leader)?;
+            let mut broker = Connection::connect(leader)?;
             let version = broker.versions.common(key::LIST_OFFSETS)?;
             let mut asked = list_offsets_request::ListOffsetsTopic::default();
             asked.name = StrBytes::from(topology.topic.as_str());
@@ -257,7 +177,7 @@ fn check(what: &'static str, topic: &str, code: i16, text: Option<&StrBytes>) ->
     Err(AdminError::Broker { what, topic: topic.to_owned(), code, text })
 }
 
-fn describe(broker: &mut Broker, topic: &str) -> Result<Topology, AdminError> {
+fn describe(broker: &mut Connection, topic: &str) -> Result<Topology, AdminError> {
     let version = broker.versions.common(key::METADATA)?;
     let mut asked = metadata_request::MetadataRequestTopic::default();
     asked.name = Some(StrBytes::from(topic));
@@ -292,7 +212,7 @@ fn describe(broker: &mut Broker, topic: &str) -> Result<Topology, AdminError> {
     })
 }
 
-fn create_topic(broker: &mut Broker, topic: &str, partitions: u32) -> Result<(), AdminError> {
+fn create_topic(broker: &mut Connection, topic: &str, partitions: u32) -> Result<(), AdminError> {
     let version = broker.versions.common(key::CREATE_TOPICS)?;
     let mut wanted = create_topics_request::CreatableTopic::default();
     wanted.name = StrBytes::from(topic);

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 /// The API keys that the generator calls.
+#[allow(missing_docs, reason = "the names are Kafka's own and say what they mean")]
 pub mod key {
     pub const PRODUCE: i16 = 0;
     pub const FETCH: i16 = 1;
@@ -55,6 +56,18 @@ impl Versions {
             .filter(|(low, high)| low <= high)
             .map(|(_, high)| high)
             .ok_or(NoCommonVersion { api_key, ours, theirs })
+    }
+}
+
+impl Versions {
+    /// The highest version of `api_key`, up to `max`, that the broker speaks.
+    ///
+    /// # Errors
+    /// [`NoCommonVersion`].
+    pub fn up_to(&self, api_key: i16, max: i16) -> Result<i16, NoCommonVersion> {
+        let theirs = self.0.get(&api_key).copied();
+        let highest = theirs.filter(|(low, _)| *low <= max).map(|(_, high)| high.min(max));
+        highest.ok_or(NoCommonVersion { api_key, ours: (0, max), theirs })
     }
 }
 

@@ -18,7 +18,6 @@ use crate::{
         Shard,
         work::{Answer, Work},
     },
-    startup::disk_space,
     wire::messages::{
         DescribeLogDirsRequest, DescribeLogDirsResponse, decode_body,
         describe_log_dirs_response::{DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic},
@@ -64,7 +63,7 @@ pub async fn handle(shard: &Rc<Shard>, head: Head, body: Bytes) -> Result<Descri
     }
     let mut result = DescribeLogDirsResult::default();
     let directory = shard.settings().data_dir.clone();
-    let space = disk_space(&directory).ok();
+    let space = shard.disk_space().ok();
     let bytes =
         |bytes: Option<u64>| bytes.map_or(UNKNOWN_BYTES, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
     if head.version >= 4 {

@@ -110,6 +110,7 @@ impl Core {
                     assert!(made.is_ok(), "one executor per thread");
                 });
                 run(Queue::Foreground, start()).await;
+                super::direct::let_calls_return().await;
             })
             .map_err(io::Error::from)?;
         Ok(Self(thread))

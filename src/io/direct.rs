@@ -8,7 +8,11 @@ use std::{
     },
     path::{Path, PathBuf},
     rc::Rc,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
 use io_uring::{
@@ -24,6 +28,10 @@ use super::{
     ring::{Ring, check},
 };
 
+/// How often, and how many times, the end of a core looks for calls that have not returned: 2 s in all.
+const RETURN_POLL: Duration = Duration::from_millis(2);
+const RETURN_POLLS_MAX: u32 = 1_000;
+
 /// The host's file system, through one core's ring.
 pub struct DirectDisk {
     ring: Rc<Ring>,
@@ -38,11 +46,35 @@ impl DirectDisk {
     }
 }
 
+thread_local! {
+    /// Blocking calls of this core that have not returned.
+    static ASIDE: Arc<AtomicUsize> = Arc::default();
+}
+
 /// Runs a blocking call beside the reactor.
 pub(super) async fn aside<T: Send + 'static>(
     call: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
+    let running = ASIDE.with(Arc::clone);
+    running.fetch_add(1, Relaxed);
+    let call = move || {
+        let result = call();
+        running.fetch_sub(1, Relaxed);
+        result
+    };
     glommio::executor().spawn_blocking(call).await
+}
+
+/// Waits, a while, for blocking calls that nobody waits for any more: glommio's threads panic if they find
+/// nobody to answer to. For the end of a core.
+pub(super) async fn let_calls_return() {
+    for _ in 0..RETURN_POLLS_MAX {
+        let running = ASIDE.with(|running| running.load(Relaxed));
+        super::cores::sleep(RETURN_POLL).await;
+        if running == 0 {
+            return;
+        }
+    }
 }
 
 fn sync_directory(directory: &Path) -> io::Result<()> {

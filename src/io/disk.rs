@@ -16,6 +16,25 @@ use super::{
     file_range::SharedFile,
 };
 
+/// Bytes of a file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DiskSpace {
+    /// In all.
+    pub total: u64,
+    /// That this process may still use.
+    pub usable: u64,
+}
+
+/// Bytes of the file system that a directory is on.
+///
+/// # Errors
+/// Those of statvfs(3).
+pub fn disk_space(path: &Path) -> io::Result<DiskSpace> {
+    let disk = rustix::fs::statvfs(path)?;
+    let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
+    Ok(DiskSpace { total: bytes(disk.f_blocks), usable: bytes(disk.f_bavail) })
+}
+
 /// A boxed future of this core.
 pub type DiskFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 

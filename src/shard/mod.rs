@@ -26,6 +26,7 @@ use crate::{
     io::{
         clock::Clock,
         cores::{Queue, spawn},
+        disk::{DiskSpace, disk_space},
         signal::Signal,
     },
     log::{LogId, Observer, RecoveredLog, Store, Written},
@@ -203,6 +204,14 @@ impl Shard {
     #[must_use]
     pub fn budget(&self) -> &Rc<Budget> {
         &self.budget
+    }
+
+    /// Bytes of the file system that the data directory is on.
+    ///
+    /// # Errors
+    /// The system does not tell.
+    pub fn disk_space(&self) -> std::io::Result<DiskSpace> {
+        disk_space(&self.settings().data_dir)
     }
 
     /// The core's counters.

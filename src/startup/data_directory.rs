@@ -86,25 +86,6 @@ fn is_in_memory(path: &Path) -> io::Result<bool> {
     Ok(IN_MEMORY.iter().any(|&magic| magic as u32 == kind))
 }
 
-/// Bytes of a file system.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DiskSpace {
-    /// In all.
-    pub total: u64,
-    /// That this process may still use.
-    pub usable: u64,
-}
-
-/// Bytes of the file system that a directory is on.
-///
-/// # Errors
-/// Those of statvfs(3).
-pub fn disk_space(path: &Path) -> io::Result<DiskSpace> {
-    let disk = rustix::fs::statvfs(path)?;
-    let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
-    Ok(DiskSpace { total: bytes(disk.f_blocks), usable: bytes(disk.f_bavail) })
-}
-
 /// Refuses before anything is written, so that `--data /home` leaves no trace.
 fn refuse_foreign(path: &Path) -> Result<(), StartError> {
     let failed = |source| StartError::DataDirectory { path: path.to_owned(), step: "list it", source };

@@ -17,7 +17,7 @@ use crate::{
     io::probe::{RingRefusal, probe_io_uring},
 };
 
-pub use data_directory::{DataLock, FORMAT_VERSION, disk_space, lock_data_directory, open_data_directory};
+pub use data_directory::{DataLock, FORMAT_VERSION, lock_data_directory, open_data_directory};
 pub use limits::{available_cores, raise_open_files_max};
 
 /// Why the broker was not started. Nothing but the lock and the format of the data directory was touched.

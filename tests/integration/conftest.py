@@ -32,7 +32,9 @@ def shared_broker(tmp_path_factory):
     if EXTERNAL:
         yield types.SimpleNamespace(address=EXTERNAL)
         return
-    one = broker_process.Broker(tmp_path_factory.mktemp("shared") / "data")
+    # Hundreds of groups would each wait for the default of 3 s.
+    delay = ["--set", "group.initial.rebalance.delay.ms=100ms"]
+    one = broker_process.Broker(tmp_path_factory.mktemp("shared") / "data", *delay)
     _brokers.append(one)
     yield one
     assert one.is_running(), f"the broker has ended by itself\n{one.log()}"

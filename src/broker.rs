@@ -35,6 +35,7 @@ use crate::{
         service::{Coordinator, CoordinatorSettings},
     },
     handlers::Handlers,
+    http::{self, Watched},
     io::{
         clock::Clock,
         cores::{self, Core, CoreClock, Queue, QueueShares, run_once, spawn},
@@ -51,7 +52,7 @@ use crate::{
         CompactionOptions, Generation, OpenError, Store, StoreOptions, current_generation, move_orphans,
         publish_generation,
     },
-    metrics::{ShardMetrics, Snapshot},
+    metrics::{Gauge, ShardMetrics, Snapshot},
     model::{Broker, ClusterView, ShardId, TopicPartition},
     server,
     shard::{
@@ -148,7 +149,7 @@ struct CoreParts {
     reports: Sender<(usize, Report)>,
 }
 
-/// Runs the broker until a signal ends it. `ready` is called once, with the address, when it serves; `read_again`
+/// Runs the broker until a signal ends it. `ready` is called once, with its address and that of HTTP, when it serves; `read_again`
 /// gives the settings anew at every SIGHUP.
 ///
 /// # Errors
@@ -156,9 +157,10 @@ struct CoreParts {
 pub fn run(
     settings: Settings,
     read_again: impl Fn() -> Result<Settings, ConfigError> + 'static,
-    ready: impl FnOnce(SocketAddr),
+    ready: impl FnOnce(SocketAddr, Option<SocketAddr>),
 ) -> Result<(), BrokerError> {
     let Prepared { lock: _lock, address, .. } = prepare(&settings)?;
+    let http_listener = bind_http(&settings)?;
     let settings = Arc::new(settings);
     let given = settings.clone();
     let shards = settings.shards.len();
@@ -193,7 +195,12 @@ pub fn run(
     let signals = runtime.block_on(Signals::new())?;
     // Before anybody knows that we run: the kernel's default for it would end the process.
     let hangup = runtime.block_on(async { signal(SignalKind::hangup()) })?;
-    ready(address);
+    let watched = Watched { shards: metrics.clone(), api_name };
+    let http = match http_listener {
+        Some(listener) => Some(http::serve(listener, watched)?),
+        None => None,
+    };
+    ready(address, http);
     let boxed = links.iter().map(|link| Box::new(link.clone()) as Box<dyn ShardLink>).collect();
     let every = Duration::from_millis(settings.metrics_log_interval_ms);
     let reloads = reload_on_hangup(hangup, given, to_control, read_again);
@@ -205,6 +212,39 @@ pub fn run(
         Some(why) => Err(BrokerError::Unclean(why)),
         None => Ok(()),
     }
+}
+
+fn bind_http(settings: &Settings) -> Result<Option<TcpListener>, BrokerError> {
+    let Some(endpoint) = &settings.http_listen else { return Ok(None) };
+    let may_move = !settings.is_given("http.listen");
+    let failed = |source| StartError::Listen { endpoint: endpoint.clone(), source };
+    Ok(Some(http::bind(&endpoint.host, endpoint.port, may_move).map_err(failed)?))
+}
+
+fn api_name(key: i16) -> Option<&'static str> {
+    crate::wire::api::find(key).map(|api| api.name)
+}
+
+/// Says every so often what the core's gauges measure, until it stops.
+async fn measure(shard: Rc<Shard>, store: Rc<Store>) {
+    while !shard.stopping().is_asked() {
+        let metrics = shard.metrics();
+        let counts = store.integrity_counts();
+        let scrubbed_ms = store.scrubbed_since_ms().and_then(|ms| u64::try_from(ms).ok());
+        metrics.set(Gauge::Failed, u64::from(store.failure().is_some()));
+        metrics.set(Gauge::DiskFull, u64::from(store.is_disk_full()));
+        metrics.set(Gauge::Partitions, shard.partitions() as u64);
+        metrics.set(Gauge::UnsettledBytes, store.unsettled_bytes());
+        metrics.set(Gauge::BudgetUsedBytes, shard.budget().used() as u64);
+        metrics.set(Gauge::SpansMatched, counts.spans_matched);
+        metrics.set(Gauge::SpansDamaged, counts.spans_damaged);
+        metrics.set(Gauge::SidecarsRebuilt, counts.sidecars_rebuilt);
+        metrics.set(Gauge::ScrubbedMs, scrubbed_ms.unwrap_or(0));
+        metrics.set(Gauge::SparesUsed, store.spares_used());
+        metrics.set(Gauge::Serving, 1);
+        cores::sleep(MEASURE_INTERVAL).await;
+    }
+    shard.metrics().set(Gauge::Serving, 0);
 }
 
 fn failure((core, report): (usize, Report)) -> Option<String> {
@@ -472,6 +512,8 @@ async fn serve_core(parts: CoreParts) -> Result<(), String> {
     spawn(Queue::Housekeeping, store.clone().run_scrub());
     spawn(Queue::Housekeeping, store.clone().run_reserve());
     shard.open_first_view().await?;
+    shard.metrics().set(Gauge::Serving, 1);
+    spawn(Queue::Housekeeping, measure(shard.clone(), store.clone()));
     let _ = parts.reports.send((index, Report::Serving));
 
     let groups = Coordinator::new(shard.clone(), coordinator_settings(&parts.settings));
@@ -524,6 +566,9 @@ fn ring_options(own: &ShardSettings) -> RingOptions {
         spin_max: Duration::from_micros(own.spin_us),
     }
 }
+
+/// How often a core's gauges are measured. At 10,000 partitions a look at all of them takes about a millisecond.
+const MEASURE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The reserve is at most this part of the disk, however much was asked for.
 const RESERVE_SHARE: u64 = 20;

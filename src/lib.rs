@@ -16,6 +16,7 @@
 //! - [`config`]: every setting once, text to checked values
 //! - [`startup`]: what must hold before the first shard starts
 //! - [`metrics`]: what a shard counts
+//! - [`http`]: metrics and health for whoever watches
 //! - [`broker`]: puts the rooms together: cores, control, signals
 //! - [`log_tool`]: `corelane log`: what a stopped data directory holds, and whether it is sound
 //! - [`admin_tool`]: `corelane topic`, `group`, `config`, `cluster`: administration of any Kafka cluster
@@ -32,6 +33,7 @@ pub mod config;
 pub mod control;
 pub mod coordinator;
 pub mod handlers;
+pub mod http;
 pub mod io;
 pub mod log;
 pub mod log_tool;

@@ -1,6 +1,6 @@
 //! Arguments, settings, one shard per core, wait for a signal; no logic.
 
-use std::process::ExitCode;
+use std::{net::SocketAddr, process::ExitCode};
 
 use corelane::{
     admin_tool::{self, Task},
@@ -43,9 +43,10 @@ fn serve(args: &ServeArgs) -> ExitCode {
     settings.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
     let cores: Vec<_> = settings.cores.iter().map(ToString::to_string).collect();
     let (shards, cores, data) = (settings.shards.len(), cores.join(","), settings.data_dir.clone());
-    let ready = move |address| {
+    let ready = move |address, http: Option<SocketAddr>| {
+        let metrics = http.map(|http| format!("; metrics on http://{http}/metrics")).unwrap_or_default();
         println!(
-            "corelane ready on {address}, {shards} shards (cores {cores}), data in {}; try: kcat -b {address} -L",
+            "corelane ready on {address}, {shards} shards (cores {cores}), data in {}{metrics}; try: kcat -b {address} -L",
             data.display()
         );
     };

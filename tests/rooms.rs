@@ -64,6 +64,7 @@ const ROOMS: &[Room] = &[
         "control decides aside: no request, no core",
     ),
     room("config", &["model"], "settings are text and values; who uses them, they do not know"),
+    room("http", &["metrics"], "tells what was counted; knows no core and no request"),
     room("metrics", &[], "counters know nothing of what they count"),
     room("startup", &["config", "io"], "checks before anything runs"),
     room(
@@ -85,6 +86,7 @@ const ROOMS: &[Room] = &[
         "broker",
         &[
             "server",
+            "http",
             "handlers",
             "coordinator",
             "shard",

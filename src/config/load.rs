@@ -330,6 +330,7 @@ fn empty_draft() -> Draft {
             allow_tmpfs: false,
             cores: Vec::new(),
             numa_nodes: Vec::new(),
+            http_listen: None,
             metrics_log_interval_ms: 0,
             retention_check_interval_ms: 0,
             scrub_interval_ms: 0,

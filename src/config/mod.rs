@@ -60,6 +60,8 @@ pub struct Settings {
     pub cores: Vec<usize>,
     /// NUMA node of each of `cores`.
     pub(crate) numa_nodes: Vec<usize>,
+    /// `http.listen`; none: HTTP is not answered.
+    pub http_listen: Option<Endpoint>,
     /// `metrics.log.interval.ms`
     pub metrics_log_interval_ms: u64,
     /// `listeners`

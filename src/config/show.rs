@@ -66,6 +66,12 @@ impl Effective {
 }
 
 impl Settings {
+    /// Whether somebody gave a setting, under whichever name.
+    #[must_use]
+    pub fn is_given(&self, name: &str) -> bool {
+        self.effective.iter().any(|effective| effective.row.name == name && effective.place != Place::Default)
+    }
+
     /// Every setting with the value in force and where it was given, in the order of the table.
     #[must_use]
     pub fn effective(&self) -> &[Effective] {

@@ -270,6 +270,8 @@ const OWN: &[Row] = &[
         "Accept a data directory in memory, where nothing survives a reboot."),
     row("cores", "all", text(|d, t| t.parse().map(|cores| d.cores = cores)),
         "Cores that get a shard: all, a number of them, or a list of ids such as 0,2 or 0-3."),
+    row("http.listen", "127.0.0.1:9644", text(|d, t| http_listen(t).map(|endpoint| d.settings.http_listen = endpoint)),
+        "Where metrics and health are answered over HTTP; none: nowhere. If it is not given and in use, another port is taken."),
     row("metrics.log.interval.ms", "1min", number(Milliseconds, 1_000..=DAY_MS, |d, n| d.settings.metrics_log_interval_ms = n as u64),
         "How often the counters are logged, at level debug."),
 
@@ -370,6 +372,10 @@ const OWN: &[Row] = &[
     row("shards.spin.us", "50us", number(Microseconds, 0..=10_000, |d, n| d.shard.spin_us = n as u64),
         "How long an idle core looks for work before it sleeps; 0 where cores are shared."),
 ];
+
+fn http_listen(text: &str) -> Result<Option<Endpoint>, String> {
+    if text == "none" { Ok(None) } else { text.parse().map(Some) }
+}
 
 fn directory(text: &str) -> Result<&str, String> {
     match text.strip_suffix(',').unwrap_or(text) {

@@ -26,9 +26,36 @@ macro_rules! counters {
             $(#[doc = $about] $variant,)*
         }
 
-        /// Every counter with its name.
-        pub const COUNTERS: &[(Counter, &str)] = &[$((Counter::$variant, $name),)*];
+        /// Every counter with its name and meaning.
+        pub const COUNTERS: &[(Counter, &str, &str)] = &[$((Counter::$variant, $name, $about),)*];
     };
+}
+
+macro_rules! gauges {
+    ($($variant:ident, $name:literal, $about:literal;)*) => {
+        /// What is measured anew every so often.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Gauge {
+            $(#[doc = $about] $variant,)*
+        }
+
+        /// Every gauge with its name and meaning.
+        pub const GAUGES: &[(Gauge, &str, &str)] = &[$((Gauge::$variant, $name, $about),)*];
+    };
+}
+
+gauges! {
+    Serving, "serving", "1 while the core takes requests.";
+    Failed, "storage_failed", "1 once the core's disk has failed: it takes nothing more until a restart.";
+    DiskFull, "disk_full", "1 while appends are refused for want of space.";
+    Partitions, "partitions", "Partitions on this core.";
+    UnsettledBytes, "unsettled_bytes", "Bytes in the journal that have not reached their segments.";
+    BudgetUsedBytes, "memory_budget_used_bytes", "Memory that requests in flight hold.";
+    SpansMatched, "checksum_spans_matched", "Spans of segments that were compared with their checksums and matched.";
+    SpansDamaged, "checksum_spans_damaged", "Spans of segments that are not what was appended.";
+    SidecarsRebuilt, "checksum_files_rebuilt", "Checksum files that were missing or damaged and made anew.";
+    ScrubbedMs, "scrubbed_since_timestamp_ms", "When the segment that was compared longest ago was compared; 0: one never was.";
+    SparesUsed, "segment_files_recycled", "Files of freed segments that have become segments again.";
 }
 
 counters! {
@@ -59,6 +86,7 @@ counters! {
 pub struct ShardMetrics {
     counters: [AtomicU64; COUNTERS.len()],
     requests: [AtomicU64; API_KEYS_MAX],
+    gauges: [AtomicU64; GAUGES.len()],
     stalls: StallHistogram,
 }
 
@@ -67,6 +95,7 @@ impl Default for ShardMetrics {
         Self {
             counters: [const { AtomicU64::new(0) }; _],
             requests: [const { AtomicU64::new(0) }; _],
+            gauges: [const { AtomicU64::new(0) }; _],
             stalls: StallHistogram::default(),
         }
     }
@@ -88,6 +117,11 @@ impl ShardMetrics {
         self.add(counter, 1);
     }
 
+    /// Says what a gauge measures now. Only on the shard's own core.
+    pub fn set(&self, gauge: Gauge, value: u64) {
+        self.gauges[gauge as usize].store(value, Relaxed);
+    }
+
     /// Counts one more request of this API. Only on the shard's own core.
     pub fn count_request(&self, api_key: i16) {
         let index = usize::try_from(api_key).unwrap_or(usize::MAX).min(API_KEYS_MAX - 1);
@@ -105,6 +139,7 @@ impl ShardMetrics {
         Snapshot {
             counters: std::array::from_fn(|index| self.counters[index].load(Relaxed)),
             requests: std::array::from_fn(|index| self.requests[index].load(Relaxed)),
+            gauges: std::array::from_fn(|index| self.gauges[index].load(Relaxed)),
             stalls: self.stalls.snapshot(),
         }
     }
@@ -115,12 +150,13 @@ impl ShardMetrics {
 pub struct Snapshot {
     counters: [u64; COUNTERS.len()],
     requests: [u64; API_KEYS_MAX],
+    gauges: [u64; GAUGES.len()],
     stalls: Stalls,
 }
 
 impl Default for Snapshot {
     fn default() -> Self {
-        Self { counters: [0; _], requests: [0; _], stalls: Stalls::default() }
+        Self { counters: [0; _], requests: [0; _], gauges: [0; _], stalls: Stalls::default() }
     }
 }
 
@@ -129,6 +165,12 @@ impl Snapshot {
     #[must_use]
     pub const fn get(&self, counter: Counter) -> u64 {
         self.counters[counter as usize]
+    }
+
+    /// What a gauge measured last; of several shards the sum.
+    #[must_use]
+    pub const fn gauge(&self, gauge: Gauge) -> u64 {
+        self.gauges[gauge as usize]
     }
 
     /// Connections that are open: an instant between two counters may make it one too few, never negative.
@@ -166,7 +208,7 @@ impl Snapshot {
         if !by_api.is_empty() {
             line += &format!(" ({})", by_api.join(", "));
         }
-        for &(counter, name) in COUNTERS {
+        for &(counter, name, _) in COUNTERS {
             line += &format!(", {name} {}", self.get(counter));
         }
         if let Some(ratio) = self.write_amplification() {
@@ -180,6 +222,7 @@ impl AddAssign<&Self> for Snapshot {
     fn add_assign(&mut self, other: &Self) {
         self.counters.iter_mut().zip(other.counters).for_each(|(sum, more)| *sum += more);
         self.requests.iter_mut().zip(other.requests).for_each(|(sum, more)| *sum += more);
+        self.gauges.iter_mut().zip(other.gauges).for_each(|(sum, more)| *sum += more);
         self.stalls.add(&other.stalls);
     }
 }
@@ -190,9 +233,9 @@ mod tests {
 
     #[test]
     fn every_counter_has_its_own_place_and_name() {
-        for (at, (counter, name)) in COUNTERS.iter().enumerate() {
+        for (at, (counter, name, _)) in COUNTERS.iter().enumerate() {
             assert_eq!(*counter as usize, at, "{name}");
-            assert!(COUNTERS[..at].iter().all(|(_, earlier)| earlier != name), "{name} twice");
+            assert!(COUNTERS[..at].iter().all(|(_, earlier, _)| earlier != name), "{name} twice");
         }
     }
 

@@ -52,6 +52,11 @@ pub struct Stalls {
 }
 
 impl Stalls {
+    /// The bound of each bucket in microseconds, and how many stalls lie below it and in none before.
+    pub fn buckets(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.buckets.iter().enumerate().map(|(bucket, count)| (1 << bucket, *count))
+    }
+
     /// The longest one, in microseconds.
     #[must_use]
     pub const fn longest_us(&self) -> u64 {

@@ -206,6 +206,12 @@ impl Shard {
         &self.budget
     }
 
+    /// How many partitions are on this core.
+    #[must_use]
+    pub fn partitions(&self) -> usize {
+        self.partitions.borrow().by_id.len()
+    }
+
     /// Bytes of the file system that the data directory is on.
     ///
     /// # Errors

@@ -30,7 +30,7 @@ def refused(*args, **options):
 
 def test_the_ready_line_says_where_it_listens_and_how_to_look(start, data):
     one = start(data, "--cores", 1)
-    expected = rf"corelane ready on (127\.0\.0\.1:\d+), 1 shards? \(cores? \d+\), data in {re.escape(str(data))}; try: kcat -b \1 -L\n"
+    expected = rf"corelane ready on (127\.0\.0\.1:\d+), 1 shards? \(cores? \d+\), data in {re.escape(str(data))}; metrics on http://127\.0\.0\.1:\d+/metrics; try: kcat -b \1 -L\n"
     assert re.fullmatch(expected, one.ready_line), one.ready_line
     with Api(one.address) as api:
         assert api.call("ApiVersions", 0).error_code == NONE

@@ -1,0 +1,106 @@
+//! Metrics and health over HTTP, for whoever watches the broker. Aside from the way of the data: a thread of its
+//! own, which no core waits for and which reads what cores count.
+//!
+//! | path            | answer                                                                    |
+//! |-----------------|---------------------------------------------------------------------------|
+//! | `/metrics`      | everything that is counted, in Prometheus's text format                    |
+//! | `/health/live`  | 200 as long as the process answers                                         |
+//! | `/health/ready` | 200 while every core serves and its disk takes writes; else 503 and why not |
+//!
+//! There are no names of topics, groups or clients in it: the number of time series is fixed by the number of
+//! cores, and stays below [`SERIES_PER_CORE_MAX`] for each. Read [`text`] for the format.
+
+pub mod text;
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    thread,
+};
+
+use axum::{
+    Router, extract::State, http::StatusCode, http::header::CONTENT_TYPE, response::IntoResponse,
+    routing::get,
+};
+
+use crate::metrics::{Gauge, ShardMetrics};
+
+/// Time series of one core, at most: counters, gauges, requests by API and the buckets of the stalls.
+pub const SERIES_PER_CORE_MAX: usize = 256;
+
+/// What is watched.
+#[derive(Clone)]
+pub struct Watched {
+    /// The counters of every core.
+    pub shards: Vec<Arc<ShardMetrics>>,
+    /// Kafka's name of an API.
+    pub api_name: fn(i16) -> Option<&'static str>,
+}
+
+/// Binds the address; if somebody else has it and `may_move`, any other port of that host.
+///
+/// # Errors
+/// It cannot be bound.
+pub fn bind(host: &str, port: u16, may_move: bool) -> io::Result<TcpListener> {
+    match TcpListener::bind((host, port)) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && may_move => {
+            let listener = TcpListener::bind((host, 0))?;
+            tracing::warn!("port {port} for metrics is in use; they are on {}", listener.local_addr()?);
+            Ok(listener)
+        }
+        bound => bound,
+    }
+}
+
+/// Serves until the process ends. Returns the address.
+///
+/// # Errors
+/// The thread or its runtime cannot be made.
+pub fn serve(listener: TcpListener, watched: Watched) -> io::Result<SocketAddr> {
+    let address = listener.local_addr()?;
+    listener.set_nonblocking(true)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    let router = Router::new()
+        .route("/metrics", get(metrics))
+        .route("/health/live", get(|| async { "live\n" }))
+        .route("/health/ready", get(ready))
+        .with_state(Arc::new(watched));
+    thread::Builder::new().name("http".to_owned()).spawn(move || {
+        let served = runtime.block_on(async {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            axum::serve(listener, router).await
+        });
+        if let Err(error) = served {
+            tracing::error!(%error, "metrics and health are no longer served");
+        }
+    })?;
+    Ok(address)
+}
+
+async fn metrics(State(watched): State<Arc<Watched>>) -> impl IntoResponse {
+    let shards: Vec<_> = watched.shards.iter().map(|shard| shard.snapshot()).collect();
+    ([(CONTENT_TYPE, text::CONTENT_TYPE)], text::encode(&shards, watched.api_name))
+}
+
+async fn ready(State(watched): State<Arc<Watched>>) -> (StatusCode, String) {
+    let mut why = Vec::new();
+    for (index, shard) in watched.shards.iter().enumerate() {
+        let shard = shard.snapshot();
+        for (gauge, text) in [
+            (Gauge::Failed, "its disk has failed"),
+            (Gauge::DiskFull, "its disk is full: appends are refused"),
+        ] {
+            if shard.gauge(gauge) != 0 {
+                why.push(format!("shard {index}: {text}\n"));
+            }
+        }
+        if shard.gauge(Gauge::Serving) == 0 {
+            why.push(format!("shard {index} does not serve\n"));
+        }
+    }
+    match why.is_empty() {
+        true => (StatusCode::OK, "ready\n".to_owned()),
+        false => (StatusCode::SERVICE_UNAVAILABLE, why.concat()),
+    }
+}

@@ -57,6 +57,8 @@ pub struct Counts {
     pub bytes: u64,
     /// Bytes of the acknowledged batches, as they were sent.
     pub batch_bytes: u64,
+    /// Bytes of the same batches, had they not been compressed.
+    pub raw_bytes: u64,
     /// Requests answered.
     pub requests: u64,
     /// Records that the broker refused.
@@ -72,11 +74,18 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// Uncompressed bytes of batches for each byte that was sent; `None` if nothing was compressed.
+    pub fn compression_ratio(&self) -> Option<f64> {
+        let compressed = self.batch_bytes > 0 && self.raw_bytes != self.batch_bytes;
+        compressed.then(|| self.raw_bytes as f64 / self.batch_bytes as f64)
+    }
+
     /// Adds all of `other`.
     pub fn add(&mut self, other: &Self) {
         self.records += other.records;
         self.bytes += other.bytes;
         self.batch_bytes += other.batch_bytes;
+        self.raw_bytes += other.raw_bytes;
         self.requests += other.requests;
         self.failed += other.failed;
         self.unknown += other.unknown;
@@ -163,18 +172,17 @@ impl Meter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schedule::Schedule;
+    use crate::schedule::{Schedule, Shape};
 
     /// Goal: coordinated omission cannot happen; a stall shows with its whole weight.
     /// Method: 1,000 records/s for 10 s, the broker answers each at once but stands still for one second;
     /// the records that were due meanwhile are acknowledged when it is over.
     #[test]
     fn a_stall_shows_with_its_whole_weight() {
-        let schedule = Schedule::new(0, 1000, 1);
+        let schedule = Schedule::new(0, 1000, 1, Shape::Constant, 0);
         let stall = 4 * SECOND..5 * SECOND;
         let mut times = Times::default();
-        for sequence in 0..10_000 {
-            let intended = schedule.intended(0, sequence);
+        for intended in schedule.arrivals(0).take(10_000) {
             let answered = if stall.contains(&intended) { stall.end } else { intended };
             times.record(answered + 100_000 - intended, 1);
         }

@@ -60,6 +60,11 @@ pub fn write_amplification(ratio: Option<f64>) -> String {
     format!("write amplification {ratio}\n")
 }
 
+/// What the codec made of the batches.
+pub fn compression(ratio: f64) -> String {
+    format!("  compressed {ratio:.2} : 1\n")
+}
+
 /// The whole run of one role.
 pub fn summary(role: Role, counts: &Counts, elapsed: Nanos) -> String {
     let seconds = elapsed.max(1) as f64 / SECOND as f64;

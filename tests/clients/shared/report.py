@@ -36,9 +36,13 @@ def load():
     return json.loads(RESULTS.read_text()) if RESULTS.exists() else {"clients": {}, "suites": {}}
 
 
-def save(results):
+def keep(kind, name, one):
+    """Replaces what is known of one client or suite and writes both files; returns all results."""
+    results = load()
+    results[kind][name] = one
     RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
     REPORT.write_text("".join(line + "\n" for line in render(results)))
+    return results
 
 
 def row(cells):

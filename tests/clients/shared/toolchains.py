@@ -68,7 +68,21 @@ def go(name):
     return [str(path / "client")]
 
 
+JAVA = {"java-4": "4.4.0", "java-3": "3.9.2"}
+
+
+def java(name):
+    need("java", "javac", "mvn")
+    path = directory(name, "java/Client.java", "java/pom.xml")
+    if not list(path.glob(f"libs/kafka-clients-{JAVA[name]}.jar")):
+        fetch(path, "mvn", "-q", "-B", "dependency:copy-dependencies", "-DoutputDirectory=libs", f"-Dkafka.version={JAVA[name]}")
+    build(path, "javac", "-cp", "libs/*", "Client.java")
+    return ["java", "-Xmx256m", "-XX:TieredStopAtLevel=1", "-cp", f"{path}/libs/*:{path}", "Client", name]
+
+
 CLIENTS = {
+    "java-4": java,
+    "java-3": java,
     "kafka-python": python,
     "aiokafka": python,
     "confluent-kafka": python,

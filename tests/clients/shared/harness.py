@@ -67,7 +67,10 @@ def main(client, version, scenarios, member):
         return
     result, detail = "pass", ""
     try:
-        scenarios[scenario](broker, *rest)
+        if scenario in scenarios:
+            scenarios[scenario](broker, *rest)
+        else:
+            result, detail = "skipped", f"{client} has nothing for it"
     except Exception as error:
         traceback.print_exc()
         result, detail = "fail", f"{type(error).__name__}: {error}"[:300]

@@ -50,6 +50,19 @@ def directory(name, *sources):
     return path
 
 
+def kcat(name):
+    need("kcat")
+    return [sys.executable, str(directory(name, "shared/harness.py", "kcat/client.py") / "client.py")]
+
+
+def node(name):
+    need("node", "npm")
+    path = directory(name, f"{name}/client.js", f"{name}/package.json")
+    if not (path / "node_modules" / name).is_dir():
+        fetch(path, "npm", "install", "--silent", "--no-audit", "--no-fund")
+    return ["node", str(path / "client.js")]
+
+
 def python(name):
     path = directory(name, "shared/harness.py", f"{name}/client.py")
     wanted, have = SOURCES / name / "requirements.txt", path / "requirements.txt"
@@ -89,6 +102,8 @@ CLIENTS = {
     "franz-go": go,
     "sarama": go,
     "kafka-go": go,
+    "kafkajs": node,
+    "kcat": kcat,
 }
 
 

@@ -24,6 +24,17 @@ pub const LOG_VARIABLE: &str = "CORELANE_LOG";
 /// Columns of a help text; it stays readable where nobody knows the width of the terminal.
 const HELP_COLUMNS: usize = 80;
 
+/// The first screen is for finding the command; options have their own.
+const HELP: &str = "\
+{about}
+
+{usage-heading} {usage}
+
+Commands:
+{subcommands}
+
+Options are those of serve: `corelane serve --help`. Each command has a --help of its own.";
+
 /// What is to be done.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -54,6 +65,7 @@ pub enum Command {
     about = "A Kafka-compatible streaming broker. Alone, `corelane` means `corelane serve`.",
     args_conflicts_with_subcommands = true,
     disable_help_subcommand = true,
+    help_template = HELP,
     max_term_width = HELP_COLUMNS
 )]
 struct Cli {

@@ -357,6 +357,7 @@ fn empty_draft() -> Draft {
             group_session_max_ms: 0,
             offsets_retention_ms: 0,
             offsets_retention_check_ms: 0,
+            producer_expiration_ms: 0,
             fetch_sessions_max: 0,
             fetch_path: FetchPath::Auto,
             topic_defaults: TopicSettings::default(),

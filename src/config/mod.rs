@@ -116,6 +116,8 @@ pub struct Settings {
     pub group_consumer_size_max: usize,
     /// `offsets.retention.minutes`, in milliseconds.
     pub offsets_retention_ms: i64,
+    /// `producer.id.expiration.ms`
+    pub producer_expiration_ms: i64,
     /// `offsets.retention.check.interval.ms`
     pub offsets_retention_check_ms: u64,
     /// Settings of a topic without overrides.

@@ -332,6 +332,9 @@ const OWN: &[Row] = &[
     row("offsets.retention.check.interval.ms", "10min", number(Milliseconds, 1..=I32_MAX, |d, n| d.settings.offsets_retention_check_ms = n as u64),
         "How often expired offsets are looked for."),
 
+    row("producer.id.expiration.ms", "1d", number(Milliseconds, 1..=I32_MAX, |d, n| d.settings.producer_expiration_ms = n),
+        "How long the sequence numbers of a silent idempotent producer are kept."),
+
     // Compaction.
     row("log.cleaner.dedupe.buffer.size", "32MiB", number(Bytes, MIB..=1 << 40, |d, n| d.settings.cleaner_dedupe_buffer_bytes = n as usize),
         "Memory for the keys of logs being compacted, 24 bytes each; shared among the shards."),

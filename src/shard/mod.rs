@@ -165,7 +165,10 @@ impl Shard {
     }
 
     fn insert(&self, recovered: &RecoveredLog, epoch: LeaderEpoch, settings: Arc<TopicSettings>) {
-        let partition = Rc::new(Partition::new(recovered, self.store.clone(), epoch, settings));
+        let (expiration_ms, now_ms) = (self.settings.borrow().producer_expiration_ms, self.clock.wall_ms());
+        let store = self.store.clone();
+        let partition = Partition::new(recovered, store, epoch, settings, expiration_ms, now_ms);
+        let partition = Rc::new(partition);
         let mut partitions = self.partitions.borrow_mut();
         let topic = recovered.partition.topic;
         if self.view.borrow().topic_by_id(topic).is_some_and(|topic| topic.internal) {

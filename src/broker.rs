@@ -58,6 +58,7 @@ use crate::{
     shard::{
         CONTROL_REQUESTS_MAX, ControlSender, Shard, ShardParts,
         router::{Letter, Router, Ticket},
+        throttle::Throttles,
     },
     startup::{Prepared, StartError, prepare},
 };
@@ -146,6 +147,7 @@ struct CoreParts {
     former: Generation,
     listener: TcpListener,
     metrics: Arc<ShardMetrics>,
+    throttles: Arc<Throttles>,
     reports: Sender<(usize, Report)>,
 }
 
@@ -315,6 +317,7 @@ fn start_cores(
     }
     let mut cores = Vec::with_capacity(shards);
     let mut metrics = Vec::with_capacity(shards);
+    let throttles = Arc::new(Throttles::default());
     for (index, (senders, incoming)) in senders.into_iter().zip(incoming).enumerate() {
         let counted = Arc::new(ShardMetrics::default());
         metrics.push(counted.clone());
@@ -330,6 +333,7 @@ fn start_cores(
             former,
             listener: net::listen(address)?,
             metrics: counted,
+            throttles: throttles.clone(),
             reports: reports.clone(),
         };
         let name = format!("shard-{index}");
@@ -490,6 +494,7 @@ async fn serve_core(parts: CoreParts) -> Result<(), String> {
         router,
         view: parts.view.clone(),
         metrics: parts.metrics,
+        throttles: parts.throttles,
         control: parts.control,
         make_reply_to: Box::new(move |ticket: Ticket| {
             let link = from_control.clone();

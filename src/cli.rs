@@ -33,7 +33,7 @@ const HELP: &str = "\
 Commands:
 {subcommands}
 
-Options are those of serve: `corelane serve --help`. Each command has a --help of its own.";
+Options: those of serve, see `corelane serve --help`.";
 
 /// What is to be done.
 #[derive(Debug, Subcommand)]

@@ -171,6 +171,10 @@ impl Cluster {
                 }
                 self.settle_settings();
             }
+            Command::QuotaConfigured { entity, quotas } => {
+                let known = Arc::make_mut(&mut self.view_mut().quotas);
+                known.set(entity.clone(), quotas.clone());
+            }
             Command::TopicDeleted { topic } => {
                 let topic = self.topic(*topic)?;
                 self.partitions -= topic.partitions.len();
@@ -248,6 +252,10 @@ impl Cluster {
                 records[0].push(Command::BrokerConfigured { broker, overrides: overrides.clone() });
             }
         }
+        records[0].extend(self.view.quotas.iter().map(|(entity, quotas)| Command::QuotaConfigured {
+            entity: entity.clone(),
+            quotas: quotas.clone(),
+        }));
         let placement = |partition: &PartitionView| Placement {
             shard: partition.shard.0,
             leader_epoch: partition.leader_epoch.get(),

@@ -74,6 +74,7 @@ counters! {
     FetchDirectBytes, "fetch_direct_bytes", "Bytes of segments read directly and sent.";
     FetchCacheHits, "fetch_cache_hits", "Chunks of segments that were in the page cache.";
     FetchReadAheads, "fetch_read_aheads", "Chunks of segments read ahead into the page cache.";
+    Throttled, "throttled", "Responses that told a client to wait, since it was beyond its quota.";
     ConnectionsClosed, "connections_closed", "Connections that have ended.";
 }
 

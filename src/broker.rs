@@ -52,7 +52,7 @@ use crate::{
         CompactionOptions, Generation, OpenError, Store, StoreOptions, current_generation, move_orphans,
         publish_generation,
     },
-    metrics::{Gauge, ShardMetrics, Snapshot},
+    metrics::{Counter, Gauge, ShardMetrics, Snapshot},
     model::{Broker, ClusterView, ShardId, TopicPartition},
     server,
     shard::{
@@ -60,7 +60,7 @@ use crate::{
         router::{Letter, Router, Ticket},
         throttle::Throttles,
     },
-    startup::{Prepared, StartError, prepare},
+    startup::{Prepared, Pulse, ServiceManager, StartError, prepare},
 };
 
 /// Bytes of one receive buffer; a larger request is received into memory of its own.
@@ -204,11 +204,19 @@ pub fn run(
         None => None,
     };
     ready(addresses[0], http);
+    let manager = ServiceManager::of_environment().map(Rc::new);
+    if let Some(manager) = &manager {
+        manager.ready(&format!("on {}, {shards} shards", addresses[0]));
+    }
     let boxed = links.iter().map(|link| Box::new(link.clone()) as Box<dyn ShardLink>).collect();
     let every = Duration::from_millis(settings.metrics_log_interval_ms);
     let reloads = reload_on_hangup(hangup, given, to_control, read_again);
     let control = control.run(control_requests, boxed);
-    run_control(&runtime, signals, control, reloads, metrics.clone(), every);
+    let log = log_metrics_often(metrics.clone(), every);
+    run_control(&runtime, signals, control, reloads, log, show_pulse(manager.clone(), metrics.clone()));
+    if let Some(manager) = manager {
+        manager.stopping();
+    }
     stop(cores)?;
     tracing::info!("counted: {}", line_of(&metrics));
     match reported.try_iter().find_map(failure) {
@@ -245,6 +253,7 @@ async fn measure(shard: Rc<Shard>, store: Rc<Store>) {
         metrics.set(Gauge::ScrubbedMs, scrubbed_ms.unwrap_or(0));
         metrics.set(Gauge::SparesUsed, store.spares_used());
         metrics.set(Gauge::Serving, 1);
+        metrics.count(Counter::Beats);
         cores::sleep(MEASURE_INTERVAL).await;
     }
     shard.metrics().set(Gauge::Serving, 0);
@@ -395,14 +404,15 @@ fn run_control(
     signals: Signals,
     control: impl Future<Output = ()> + 'static,
     reloads: impl Future<Output = ()> + 'static,
-    metrics: Vec<Arc<ShardMetrics>>,
-    every: Duration,
+    log: impl Future<Output = ()> + 'static,
+    pulse: impl Future<Output = ()> + 'static,
 ) {
     runtime.block_on(async {
         let serving = tokio::task::LocalSet::new();
         let _control = serving.spawn_local(control);
         let _reloads = serving.spawn_local(reloads);
-        let _log = serving.spawn_local(log_metrics_often(metrics, every));
+        let _log = serving.spawn_local(log);
+        let _pulse = serving.spawn_local(pulse);
         let signal = serving.run_until(signals.received()).await;
         tracing::info!("{signal}: finishing what is in flight");
     });
@@ -435,6 +445,23 @@ async fn reload_on_hangup(
 
 fn ignore_reply() -> ReplyTo {
     Box::new(|_| ())
+}
+
+/// Tells the service manager's watchdog, if there is one, that all cores move, for as long as they do.
+async fn show_pulse(manager: Option<Rc<ServiceManager>>, metrics: Vec<Arc<ShardMetrics>>) {
+    let Some((manager, watchdog)) = manager.and_then(|manager| Some((manager.clone(), manager.watchdog()?)))
+    else {
+        return;
+    };
+    let start = std::time::Instant::now();
+    let mut pulse = Pulse::default();
+    loop {
+        let counts = metrics.iter().map(|shard| shard.snapshot().get(Counter::Beats));
+        if pulse.beats(counts, start.elapsed(), CORE_STILL_MAX) {
+            manager.alive();
+        }
+        tokio::time::sleep((watchdog / 2).min(MEASURE_INTERVAL)).await;
+    }
 }
 
 /// Logs what was counted so far, every so often; never if `every` is zero.
@@ -580,6 +607,9 @@ fn ring_options(own: &ShardSettings) -> RingOptions {
 
 /// How often a core's gauges are measured. At 10,000 partitions a look at all of them takes about a millisecond.
 const MEASURE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// A core whose gauges have not been measured for this long hangs.
+const CORE_STILL_MAX: Duration = Duration::from_secs(4 * MEASURE_INTERVAL.as_secs());
 
 /// The reserve is at most this part of the disk, however much was asked for.
 const RESERVE_SHARE: u64 = 20;

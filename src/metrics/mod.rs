@@ -76,6 +76,7 @@ counters! {
     FetchReadAheads, "fetch_read_aheads", "Chunks of segments read ahead into the page cache.";
     Throttled, "throttled", "Responses that told a client to wait, since it was beyond its quota.";
     ConnectionsClosed, "connections_closed", "Connections that have ended.";
+    Beats, "beats", "Times that the core has measured its gauges, every 5 s; it stands still while the core hangs.";
 }
 
 /// The counters of one shard. Shared with readers in an `Arc`; only the shard's own core writes.

@@ -1,10 +1,12 @@
 //! What must hold before the first shard starts; each thing that does not is one sentence with its remedy.
 //!
 //! The room knows the settings and asks the kernel; it starts nothing and keeps nothing but the lock of the
-//! data directory. Read [`prepare`] for the order, then `data_directory`, then `limits`.
+//! data directory. Read [`prepare`] for the order, then `data_directory`, then `limits`; `notify` tells the service
+//! manager that the start has come to its end.
 
 mod data_directory;
 mod limits;
+mod notify;
 
 use std::{
     io,
@@ -19,6 +21,7 @@ use crate::{
 
 pub use data_directory::{DataLock, FORMAT_VERSION, lock_data_directory, open_data_directory};
 pub use limits::{available_cores, raise_open_files_max};
+pub use notify::{Pulse, ServiceManager};
 
 /// Why the broker was not started. Nothing but the lock and the format of the data directory was touched.
 #[derive(Debug, thiserror::Error)]

@@ -95,14 +95,38 @@ impl Counts {
     }
 }
 
-/// Which side of the broker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
+/// What a worker does; each role has histograms of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Role {
     /// Sends.
     Produce,
     /// Reads.
     Consume,
+    /// Reads what is being written, as one of several that do.
+    Tail(u16),
+    /// Reads from the beginning while others write, as one of several that do.
+    CatchUp(u16),
+    /// Commits offsets.
+    Commit,
+}
+
+impl Role {
+    /// Whether it reads records.
+    pub fn reads(self) -> bool {
+        matches!(self, Self::Consume | Self::Tail(_) | Self::CatchUp(_))
+    }
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Produce => f.pad("produce"),
+            Self::Consume => f.pad("consume"),
+            Self::Tail(nth) => f.pad(&format!("tail-{nth}")),
+            Self::CatchUp(nth) => f.pad(&format!("catch-{nth}")),
+            Self::Commit => f.pad("commit"),
+        }
+    }
 }
 
 /// From a worker to the reporter.

@@ -147,6 +147,7 @@ impl Admin {
         let mut broker = self.any_broker()?;
         let version = broker.versions.common(key::INIT_PRODUCER_ID)?;
         let mut request = InitProducerIdRequest::default();
+        request.transactional_id = None;
         request.transaction_timeout_ms = i32::MAX;
         request.producer_id = -1;
         request.producer_epoch = -1;

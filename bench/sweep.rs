@@ -2,7 +2,8 @@
 //!
 //! Rates grow by a factor until one is past the knee; then the stretch between the last rate before it and the
 //! first one past it is halved until it is narrow. Past the knee means: the rate was not achieved, or its 99th
-//! percentile is more than [`KNEE_TIMES`] that of the first, unloaded rate.
+//! percentile is more than [`KNEE_TIMES`] the unloaded one, which is the lowest that any rate before it had: the first
+//! rate's own may be spoilt by whatever else the machine did just then.
 
 use crate::clock::Nanos;
 
@@ -55,7 +56,8 @@ impl Search {
     /// What became of the rate that [`next_rate`](Self::next_rate) gave. Returns whether it is past the knee.
     pub fn observe(&mut self, achieved: bool, p99: Nanos) -> bool {
         let rate = self.next;
-        let unloaded = *self.unloaded.get_or_insert(p99);
+        let unloaded = self.unloaded.map_or(p99, |unloaded| unloaded.min(p99));
+        self.unloaded = Some(unloaded);
         let is_past = !achieved || p99 > unloaded.saturating_mul(KNEE_TIMES);
         self.steps += 1;
         if is_past {

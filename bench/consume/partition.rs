@@ -28,6 +28,8 @@ pub struct Partition {
     pub output: Option<BufWriter<File>>,
     /// Received so far.
     pub total: Progress,
+    /// Where the broker last said that readable records end.
+    pub high_watermark: i64,
 }
 
 /// What came of one partition's bytes.
@@ -59,7 +61,13 @@ impl Partition {
             acks: None,
             output: None,
             total: Progress::default(),
+            high_watermark: i64::MAX,
         }
+    }
+
+    /// Whether all that could be read when last asked has been.
+    pub fn has_caught_up(&self) -> bool {
+        self.next_offset >= self.high_watermark
     }
 
     /// Whether there is nothing left to read.

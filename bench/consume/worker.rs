@@ -103,7 +103,7 @@ pub struct Outcome {
     pub acks: Option<AckVerdict>,
     /// Received of each partition.
     pub partitions: Vec<(i32, Progress)>,
-    /// When an answer first held no record: the reader had caught up.
+    /// When it first had all that could be read.
     pub caught_up: Option<Nanos>,
     /// Why it ended before its time.
     pub problem: Option<String>,
@@ -367,6 +367,7 @@ impl Worker {
             let bytes = fetched.records.as_deref().unwrap_or_default();
             let times = (self.task.clock, now);
             records += partition.take(bytes, times, &mut self.meter.counts, &mut self.scratch)?.records;
+            partition.high_watermark = fetched.high_watermark;
             if let Some(position) = self.task.positions.as_ref().and_then(|all| all.0.get(&partition.index)) {
                 position.store(partition.next_offset, Ordering::Relaxed);
             }
@@ -375,9 +376,10 @@ impl Worker {
         if let Some(pace) = &mut self.task.pace {
             pace.took(records, now);
         }
-        if records == 0 {
-            self.outcome.caught_up.get_or_insert(now);
-        } else {
+        if self.outcome.caught_up.is_none() && self.task.partitions.iter().all(Partition::has_caught_up) {
+            self.outcome.caught_up = Some(now);
+        }
+        if records > 0 {
             self.outcome.last_record = now;
             self.task.until.received.fetch_add(records, Ordering::Relaxed);
             if let Some(sent_at) = link.sent_at {

@@ -30,6 +30,8 @@ pub fn run(args: &SweepArgs, mode: &Mode, stop: &Stop) -> Result<bool, String> {
     if !quiet {
         println!("{}", table::point_heading());
     }
+    // A first run pays for what later ones find done: the topic, warm caches, grown buffers.
+    measure(&step_of(args, first), stop, true)?;
     while let Some(rate) = search.next_rate() {
         let step = measure(&step_of(args, rate), stop, true)?;
         if stop.load(Ordering::Relaxed) {

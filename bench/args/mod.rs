@@ -29,7 +29,7 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Task {
     #[command(flatten)]
-    Run(Mode),
+    Run(Box<Mode>),
     /// Do the runs of a workload file
     #[command(name = "run")]
     Workload(RunArgs),

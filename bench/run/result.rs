@@ -135,9 +135,9 @@ pub fn report(measured: &Measured, points: Vec<SweepPoint>, quiet: bool) -> Resu
     };
     if let Some(path) = &common.hgrm {
         // Of both sides the one that sees a record last.
-        let timed =
+        let mut timed =
             [Role::Produce, Role::Consume].into_iter().filter_map(|role| measured.reporter.total(role));
-        if let Some(total) = timed.last() {
+        if let Some(total) = timed.next_back() {
             std::fs::write(path, hgrm::text(total.latency.histogram())).map_err(failed(path))?;
         }
     }

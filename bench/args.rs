@@ -19,7 +19,7 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Task {
     #[command(flatten)]
-    Run(Mode),
+    Run(Box<Mode>),
     /// Draw results of earlier runs: one page of HTML
     Report(ReportArgs),
     /// Compare two results: ratios with 95 % intervals

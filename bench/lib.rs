@@ -11,7 +11,7 @@
 //! - [`client`]: the protocol, as a client speaks it;
 //! - [`produce`]: streams, connections, the sending thread;
 //! - [`reader`], [`verify`], [`ack_log`], [`consume`]: what is read, and what is checked of it;
-//! - [`writes`]: what the broker's process writes to its disk meanwhile;
+//! - [`writes`]: what the broker's process writes to its disk meanwhile; [`resources`]: what else it costs;
 //! - [`poll`]: epoll; [`report`]: tables, JSON, interval logs.
 //!
 //! State machines ([`schedule`], [`produce::stream`], [`produce::connection`], [`verify`], [`ack_log`]) know
@@ -29,6 +29,7 @@ mod poll;
 mod produce;
 mod reader;
 mod report;
+mod resources;
 mod run;
 mod schedule;
 mod stats;

@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::table::QUANTILES;
 use crate::ack_log::AckVerdict;
 use crate::clock::{Nanos, SECOND};
+use crate::resources::Resources;
 use crate::stats::{Counts, Times};
 use crate::verify::Verdict;
 
@@ -51,6 +52,9 @@ pub struct Document<'a> {
     /// What became of acknowledged records.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub acknowledgements: Option<&'a AckVerdict>,
+    /// What the run cost, and where it ran.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resources: Option<&'a Resources>,
 }
 
 /// One side of the broker over a whole run.
@@ -106,7 +110,7 @@ pub struct Interval {
 /// Count, mean and quantiles of one histogram; only `count` if it is empty.
 pub type Summary = BTreeMap<&'static str, f64>;
 
-fn summary(times: &Times) -> Summary {
+pub fn summary(times: &Times) -> Summary {
     let histogram = times.histogram();
     let mut summary = Summary::from([("count", histogram.len() as f64)]);
     if !histogram.is_empty() {
@@ -178,6 +182,7 @@ mod tests {
             verification: None,
             acknowledgements: None,
             write_amplification: None,
+            resources: None,
         };
         let value = serde_json::to_value(&document).expect("serializes");
         assert_eq!(value["schema_version"], 1);

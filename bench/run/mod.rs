@@ -21,6 +21,7 @@ use crate::clock::{Clock, Nanos, SECOND};
 use crate::report::json::{Document, SCHEMA_VERSION, Side};
 use crate::report::read::Run;
 use crate::report::{hgrm, html, table};
+use crate::resources::{Resources, Watch};
 use crate::stats::{Counts, Role};
 use crate::verify::Verdict;
 use crate::writes::Writes;
@@ -56,6 +57,8 @@ struct Outcome {
     /// Records that were due and never left.
     unsent: u64,
     ended: BTreeMap<Role, Nanos>,
+    /// What the run cost.
+    resources: Option<Resources>,
     /// What the broker wrote to its disk, if that could be seen.
     written: Option<u64>,
 }
@@ -96,6 +99,8 @@ pub fn run(mode: &Mode) -> Result<bool, String> {
     let quiet = common.is_quiet();
     let mut outcome = Outcome::default();
     let (settings, mut reporter);
+    let broker_pid = if let Mode::Produce(args) = mode { args.broker_pid } else { None };
+    let watch = Watch::begin(&common.bootstrap, broker_pid);
     match mode {
         Mode::Produce(args) => {
             let prepared =
@@ -135,6 +140,8 @@ pub fn run(mode: &Mode) -> Result<bool, String> {
         }
     }
     reporter.finish()?;
+    let moved = [Role::Produce, Role::Consume].into_iter().filter_map(|role| reporter.total(role));
+    outcome.resources = Some(watch.end(moved.map(|counts| counts.bytes).sum()));
     let survives = matches!(mode, Mode::Produce(args) if args.reconnect);
     report(name, settings, started, &context, &reporter, &outcome, survives)
 }
@@ -224,9 +231,9 @@ fn report(
     }
     problems.iter().for_each(|problem| eprintln!("error: {problem}"));
     if let Some(path) = &common.hgrm {
-        let timed = [Role::Produce, Role::Consume].into_iter().filter_map(|role| reporter.total(role));
+        let mut timed = [Role::Produce, Role::Consume].into_iter().filter_map(|role| reporter.total(role));
         // Of both sides the one that sees a record last.
-        if let Some(total) = timed.last() {
+        if let Some(total) = timed.next_back() {
             let text = hgrm::text(total.latency.histogram());
             std::fs::write(path, text).map_err(|e| format!("{}: {e}", path.display()))?;
         }
@@ -245,6 +252,7 @@ fn report(
             consume: side(Role::Consume).map(|(t, e)| Side::new(t, e, reporter.seconds(Role::Consume))),
             verification: outcome.verdict.as_ref(),
             acknowledgements: outcome.acks.as_ref(),
+            resources: outcome.resources.as_ref(),
         };
         let text = serde_json::to_string_pretty(&document).map_err(|e| e.to_string())?;
         if let Some(path) = &common.html {

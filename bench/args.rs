@@ -5,13 +5,25 @@ use std::time::Duration;
 
 use clap::{ArgAction, Subcommand, ValueEnum};
 
+use crate::report::command::{CompareArgs, ReportArgs};
 use crate::value;
 
 /// Arguments of `corelane bench`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
-    pub(crate) mode: Mode,
+    pub(crate) task: Task,
+}
+
+/// Measures, or shows what was measured.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Task {
+    #[command(flatten)]
+    Run(Mode),
+    /// Draw results of earlier runs: one page of HTML
+    Report(ReportArgs),
+    /// Compare two results: ratios with 95 % intervals
+    Compare(CompareArgs),
 }
 
 /// What the generator does.
@@ -55,6 +67,12 @@ pub(crate) struct CommonArgs {
     /// Write an HdrHistogram interval log
     #[arg(long, value_name = "FILE")]
     pub hlog: Option<PathBuf>,
+    /// Write the latency's percentiles as text, for HdrHistogram's plotter
+    #[arg(long, value_name = "FILE")]
+    pub hgrm: Option<PathBuf>,
+    /// Write a page with plots
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
 }
 
 impl CommonArgs {
@@ -235,7 +253,10 @@ mod tests {
 
     fn check(line: &str) -> Result<(), String> {
         let cli = Cli::try_parse_from(line.split_whitespace()).map_err(|e| e.to_string())?;
-        validate(&cli.args.mode)
+        match &cli.args.task {
+            Task::Run(mode) => validate(mode),
+            other => panic!("{other:?} is no run"),
+        }
     }
 
     #[test]

@@ -37,6 +37,7 @@ mod verify;
 mod writes;
 
 pub use args::Args;
+use args::Task;
 
 use std::process::ExitCode;
 
@@ -44,11 +45,18 @@ use std::process::ExitCode;
 /// found; 2: arguments that mean nothing.
 #[must_use]
 pub fn run(args: Args) -> ExitCode {
-    if let Err(text) = args::validate(&args.mode) {
-        eprintln!("error: {text}");
-        return ExitCode::from(2);
-    }
-    match run::run(&args.mode) {
+    let done = match &args.task {
+        Task::Run(mode) => {
+            if let Err(text) = args::validate(mode) {
+                eprintln!("error: {text}");
+                return ExitCode::from(2);
+            }
+            run::run(mode)
+        }
+        Task::Report(args) => report::command::report(args),
+        Task::Compare(args) => report::command::compared(args),
+    };
+    match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(text) => {

@@ -52,14 +52,15 @@ use crate::{
         CompactionOptions, Generation, OpenError, Store, StoreOptions, current_generation, move_orphans,
         publish_generation,
     },
-    metrics::{Gauge, ShardMetrics, Snapshot},
+    metrics::{Counter, Gauge, ShardMetrics, Snapshot},
     model::{Broker, ClusterView, ShardId, TopicPartition},
     server,
     shard::{
         CONTROL_REQUESTS_MAX, ControlSender, Shard, ShardParts,
         router::{Letter, Router, Ticket},
+        throttle::Throttles,
     },
-    startup::{Prepared, StartError, prepare},
+    startup::{Prepared, Pulse, ServiceManager, StartError, prepare},
 };
 
 /// Bytes of one receive buffer; a larger request is received into memory of its own.
@@ -146,6 +147,7 @@ struct CoreParts {
     former: Generation,
     listener: TcpListener,
     metrics: Arc<ShardMetrics>,
+    throttles: Arc<Throttles>,
     reports: Sender<(usize, Report)>,
 }
 
@@ -159,19 +161,20 @@ pub fn run(
     read_again: impl Fn() -> Result<Settings, ConfigError> + 'static,
     ready: impl FnOnce(SocketAddr, Option<SocketAddr>),
 ) -> Result<(), BrokerError> {
-    let Prepared { lock: _lock, address, .. } = prepare(&settings)?;
+    let Prepared { lock: _lock, addresses, .. } = prepare(&settings)?;
     let http_listener = bind_http(&settings)?;
     let settings = Arc::new(settings);
     let given = settings.clone();
     let shards = settings.shards.len();
-    let control = Control::open(&settings.data_dir, shards as u16, node_settings(&settings, address))?;
+    let control = Control::open(&settings.data_dir, shards as u16, node_settings(&settings, &addresses))?;
     let (view, settings) = (control.view(), control.settings());
     let first_cpu = settings.shards[0].core;
     let former = former_generation(first_cpu, &settings, &view)?;
 
     let (control_sender, control_requests) = mpsc::channel(CONTROL_REQUESTS_MAX);
     let (reports, reported) = channel();
-    let (cores, links, metrics) = start_cores(&settings, address, &view, former, &control_sender, &reports)?;
+    let (cores, links, metrics) =
+        start_cores(&settings, &addresses, &view, former, &control_sender, &reports)?;
     // Control ends when nobody can ask it any more: the reload must not be who keeps it.
     let to_control = control_sender.downgrade();
     drop((control_sender, reports));
@@ -200,12 +203,20 @@ pub fn run(
         Some(listener) => Some(http::serve(listener, watched)?),
         None => None,
     };
-    ready(address, http);
+    ready(addresses[0], http);
+    let manager = ServiceManager::of_environment().map(Rc::new);
+    if let Some(manager) = &manager {
+        manager.ready(&format!("on {}, {shards} shards", addresses[0]));
+    }
     let boxed = links.iter().map(|link| Box::new(link.clone()) as Box<dyn ShardLink>).collect();
     let every = Duration::from_millis(settings.metrics_log_interval_ms);
     let reloads = reload_on_hangup(hangup, given, to_control, read_again);
     let control = control.run(control_requests, boxed);
-    run_control(&runtime, signals, control, reloads, metrics.clone(), every);
+    let log = log_metrics_often(metrics.clone(), every);
+    run_control(&runtime, signals, control, reloads, log, show_pulse(manager.clone(), metrics.clone()));
+    if let Some(manager) = manager {
+        manager.stopping();
+    }
     stop(cores)?;
     tracing::info!("counted: {}", line_of(&metrics));
     match reported.try_iter().find_map(failure) {
@@ -242,6 +253,7 @@ async fn measure(shard: Rc<Shard>, store: Rc<Store>) {
         metrics.set(Gauge::ScrubbedMs, scrubbed_ms.unwrap_or(0));
         metrics.set(Gauge::SparesUsed, store.spares_used());
         metrics.set(Gauge::Serving, 1);
+        metrics.count(Counter::Beats);
         cores::sleep(MEASURE_INTERVAL).await;
     }
     shard.metrics().set(Gauge::Serving, 0);
@@ -254,13 +266,18 @@ fn failure((core, report): (usize, Report)) -> Option<String> {
     }
 }
 
-fn node_settings(settings: &Arc<Settings>, address: SocketAddr) -> NodeSettings {
+fn node_settings(settings: &Arc<Settings>, addresses: &[SocketAddr]) -> NodeSettings {
     let advertised = &settings.advertised;
-    let port = if advertised.port == 0 { address.port() } else { advertised.port };
-    NodeSettings {
-        broker: Broker { id: settings.broker_id, host: advertised.host.clone(), port },
-        settings: settings.clone(),
+    let broker = |(index, address): (u16, &SocketAddr)| Broker {
+        id: settings.broker_of(ShardId(index)),
+        host: advertised.host.clone(),
+        port: if advertised.port == 0 { address.port() } else { advertised.port + index },
+    };
+    let mut brokers: Vec<_> = (0..).zip(addresses).map(broker).collect();
+    if !settings.per_core_listeners {
+        brokers.truncate(1);
     }
+    NodeSettings { brokers, settings: settings.clone() }
 }
 
 /// What the data directory holds, with directories of partitions that nobody knows set aside.
@@ -291,7 +308,7 @@ type Started = (Vec<Core>, Vec<Link>, Vec<Arc<ShardMetrics>>);
 
 fn start_cores(
     settings: &Arc<Settings>,
-    address: SocketAddr,
+    addresses: &[SocketAddr],
     view: &Arc<ClusterView>,
     former: Generation,
     control: &ControlSender,
@@ -315,6 +332,7 @@ fn start_cores(
     }
     let mut cores = Vec::with_capacity(shards);
     let mut metrics = Vec::with_capacity(shards);
+    let throttles = Arc::new(Throttles::default());
     for (index, (senders, incoming)) in senders.into_iter().zip(incoming).enumerate() {
         let counted = Arc::new(ShardMetrics::default());
         metrics.push(counted.clone());
@@ -328,8 +346,9 @@ fn start_cores(
             control: control.clone(),
             view: view.clone(),
             former,
-            listener: net::listen(address)?,
+            listener: net::listen(addresses[index])?,
             metrics: counted,
+            throttles: throttles.clone(),
             reports: reports.clone(),
         };
         let name = format!("shard-{index}");
@@ -385,14 +404,15 @@ fn run_control(
     signals: Signals,
     control: impl Future<Output = ()> + 'static,
     reloads: impl Future<Output = ()> + 'static,
-    metrics: Vec<Arc<ShardMetrics>>,
-    every: Duration,
+    log: impl Future<Output = ()> + 'static,
+    pulse: impl Future<Output = ()> + 'static,
 ) {
     runtime.block_on(async {
         let serving = tokio::task::LocalSet::new();
         let _control = serving.spawn_local(control);
         let _reloads = serving.spawn_local(reloads);
-        let _log = serving.spawn_local(log_metrics_often(metrics, every));
+        let _log = serving.spawn_local(log);
+        let _pulse = serving.spawn_local(pulse);
         let signal = serving.run_until(signals.received()).await;
         tracing::info!("{signal}: finishing what is in flight");
     });
@@ -425,6 +445,23 @@ async fn reload_on_hangup(
 
 fn ignore_reply() -> ReplyTo {
     Box::new(|_| ())
+}
+
+/// Tells the service manager's watchdog, if there is one, that all cores move, for as long as they do.
+async fn show_pulse(manager: Option<Rc<ServiceManager>>, metrics: Vec<Arc<ShardMetrics>>) {
+    let Some((manager, watchdog)) = manager.and_then(|manager| Some((manager.clone(), manager.watchdog()?)))
+    else {
+        return;
+    };
+    let start = std::time::Instant::now();
+    let mut pulse = Pulse::default();
+    loop {
+        let counts = metrics.iter().map(|shard| shard.snapshot().get(Counter::Beats));
+        if pulse.beats(counts, start.elapsed(), CORE_STILL_MAX) {
+            manager.alive();
+        }
+        tokio::time::sleep((watchdog / 2).min(MEASURE_INTERVAL)).await;
+    }
 }
 
 /// Logs what was counted so far, every so often; never if `every` is zero.
@@ -490,6 +527,7 @@ async fn serve_core(parts: CoreParts) -> Result<(), String> {
         router,
         view: parts.view.clone(),
         metrics: parts.metrics,
+        throttles: parts.throttles,
         control: parts.control,
         make_reply_to: Box::new(move |ticket: Ticket| {
             let link = from_control.clone();
@@ -569,6 +607,9 @@ fn ring_options(own: &ShardSettings) -> RingOptions {
 
 /// How often a core's gauges are measured. At 10,000 partitions a look at all of them takes about a millisecond.
 const MEASURE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// A core whose gauges have not been measured for this long hangs.
+const CORE_STILL_MAX: Duration = Duration::from_secs(4 * MEASURE_INTERVAL.as_secs());
 
 /// The reserve is at most this part of the disk, however much was asked for.
 const RESERVE_SHARE: u64 = 20;

@@ -15,6 +15,7 @@ use crate::{
     config::{self, Assignment, ConfigError, Place, Settings},
     log_tool::LogCommand,
     startup::available_cores,
+    tune::TuneCommand,
 };
 
 /// Where the level of log lines is taken from if `--log` is not given.
@@ -22,6 +23,17 @@ pub const LOG_VARIABLE: &str = "CORELANE_LOG";
 
 /// Columns of a help text; it stays readable where nobody knows the width of the terminal.
 const HELP_COLUMNS: usize = 80;
+
+/// The first screen is for finding the command; options have their own.
+const HELP: &str = "\
+{about}
+
+{usage-heading} {usage}
+
+Commands:
+{subcommands}
+
+Options: those of serve, see `corelane serve --help`.";
 
 /// What is to be done.
 #[derive(Debug, Subcommand)]
@@ -41,6 +53,9 @@ pub enum Command {
     /// Look into the data directory of a stopped broker: verify, dump
     #[command(subcommand)]
     Log(LogCommand),
+    /// Check and apply what of the host matters to a broker
+    #[command(subcommand)]
+    Tune(TuneCommand),
 }
 
 #[derive(Debug, Parser)]
@@ -50,6 +65,7 @@ pub enum Command {
     about = "A Kafka-compatible streaming broker. Alone, `corelane` means `corelane serve`.",
     args_conflicts_with_subcommands = true,
     disable_help_subcommand = true,
+    help_template = HELP,
     max_term_width = HELP_COLUMNS
 )]
 struct Cli {
@@ -74,7 +90,7 @@ pub struct ServeArgs {
     /// Cores: how many (2) or which (0,1) [default: all]
     #[arg(long, value_name = "CORES")]
     pub cores: Option<String>,
-    /// One more setting; may repeat. --check lists their names
+    /// One more setting, may repeat; --check lists all
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_and_value)]
     pub set: Vec<(String, String)>,
     /// Accept a data directory in memory
@@ -332,7 +348,7 @@ mod tests {
 
     #[test]
     fn help_fits_one_screen() {
-        let commands: [&[&str]; 9] = [
+        let commands: [&[&str]; 13] = [
             &[],
             &["serve"],
             &["bench"],
@@ -342,6 +358,10 @@ mod tests {
             &["log"],
             &["log", "verify"],
             &["log", "dump"],
+            &["tune"],
+            &["tune", "check"],
+            &["tune", "apply"],
+            &["tune", "undo"],
         ];
         for words in commands.map(|words| [words, &["--help"]].concat()) {
             let help = parse_words(&words).unwrap_err().to_string();

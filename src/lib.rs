@@ -20,6 +20,7 @@
 //! - [`broker`]: puts the rooms together: cores, control, signals
 //! - [`log_tool`]: `corelane log`: what a stopped data directory holds, and whether it is sound
 //! - [`admin_tool`]: `corelane topic`, `group`, `config`, `cluster`: administration of any Kafka cluster
+//! - [`tune`]: `corelane tune`: what of the host matters to a broker, knob by knob
 //! - [`cli`]: the command line
 
 pub use corelane_model as model;
@@ -42,3 +43,4 @@ pub mod partition;
 pub mod server;
 pub mod shard;
 pub mod startup;
+pub mod tune;

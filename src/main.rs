@@ -7,7 +7,7 @@ use corelane::{
     broker,
     cli::{self, Command, ServeArgs},
     config::Settings,
-    log_tool,
+    log_tool, tune,
 };
 
 // Chosen by measurement: bench/RESULTS.md.
@@ -23,6 +23,7 @@ fn main() -> ExitCode {
         Command::Cluster(args) => admin_tool::run(&args.target, &Task::Cluster(&args.command)),
         Command::Bench(args) => corelane_bench::run(args),
         Command::Log(command) => log_tool::run(&command),
+        Command::Tune(command) => tune::run(&command),
     }
 }
 

@@ -78,8 +78,13 @@ const ROOMS: &[Room] = &[
         "a client of any broker, over the generator's connections: nothing of this one",
     ),
     room(
+        "tune",
+        &["io", "config", "startup"],
+        "the host's files and what the kernel grants: no broker, no core of one",
+    ),
+    room(
         "cli",
-        &["config", "startup", "bench", "log_tool", "admin_tool"],
+        &["config", "startup", "bench", "log_tool", "admin_tool", "tune"],
         "words of the command line, no work",
     ),
     room(
@@ -104,7 +109,7 @@ const ROOMS: &[Room] = &[
     ),
     room(
         "main",
-        &["broker", "cli", "config", "bench", "log_tool", "admin_tool"],
+        &["broker", "cli", "config", "bench", "log_tool", "admin_tool", "tune"],
         "arguments, settings, start: no logic",
     ),
     room("lib", &["model", "record", "wire"], "the map: members of the workspace under their names"),

@@ -5,6 +5,9 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hdrhistogram::serialization::{Serializer as _, V2DeflateSerializer};
 use serde::Serialize;
 
 use super::table::QUANTILES;
@@ -77,6 +80,12 @@ pub struct Side {
     pub service_us: Summary,
     /// The generator's own.
     pub lateness_us: Summary,
+    /// All of `latency_us`: an HdrHistogram of nanoseconds, V2, deflated, base64. Absent: nothing was timed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latency_hdr: Option<String>,
+    /// The same of `service_us`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_hdr: Option<String>,
     /// Second by second.
     pub intervals: Vec<Interval>,
 }
@@ -107,6 +116,13 @@ fn summary(times: &Times) -> Summary {
     summary
 }
 
+fn encoded(times: &Times) -> Option<String> {
+    let mut bytes = Vec::new();
+    // Into memory: it cannot fail but for a histogram that is too large for its own format.
+    let written = V2DeflateSerializer::new().serialize(times.histogram(), &mut bytes);
+    (written.is_ok() && !times.histogram().is_empty()).then(|| STANDARD.encode(bytes))
+}
+
 impl Side {
     /// From the run's totals and its seconds.
     pub fn new(total: &Counts, elapsed: Nanos, seconds: &BTreeMap<u64, Counts>) -> Self {
@@ -124,6 +140,8 @@ impl Side {
             latency_us: summary(&total.latency),
             service_us: summary(&total.service),
             lateness_us: summary(&total.lateness),
+            latency_hdr: encoded(&total.latency),
+            service_hdr: encoded(&total.service),
             intervals: seconds
                 .iter()
                 .map(|(second, counts)| Interval {
@@ -140,6 +158,7 @@ impl Side {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::read::{Run, histogram};
 
     #[test]
     fn the_document_has_the_fields_that_readers_rely_on() {
@@ -168,5 +187,13 @@ mod tests {
         assert_eq!(value["produce"]["intervals"][0]["records"], 10);
         assert_eq!(value["produce"]["service_us"]["count"], 0.0);
         assert!(value.get("consume").is_none());
+        let latency = histogram(value["produce"]["latency_hdr"].as_str()).expect("reads back");
+        assert_eq!((latency.len(), latency.max() / 100_000), (10, counts.latency.at(1.0) / 100_000));
+        let text = serde_json::to_string(&document).expect("serializes");
+        let run: Run = serde_json::from_str(&text).expect("reads back");
+        assert_eq!(
+            run.sides().map(|(name, side)| (name, side.records)).collect::<Vec<_>>(),
+            [("produce", 10)]
+        );
     }
 }

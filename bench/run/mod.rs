@@ -19,7 +19,8 @@ use crate::args::{CommonArgs, LoadArgs, Mode};
 use crate::client::admin::Admin;
 use crate::clock::{Clock, Nanos, SECOND};
 use crate::report::json::{Document, SCHEMA_VERSION, Side};
-use crate::report::table;
+use crate::report::read::Run;
+use crate::report::{hgrm, html, table};
 use crate::stats::{Counts, Role};
 use crate::verify::Verdict;
 use crate::writes::Writes;
@@ -222,7 +223,15 @@ fn report(
         }
     }
     problems.iter().for_each(|problem| eprintln!("error: {problem}"));
-    if let Some(path) = &common.json {
+    if let Some(path) = &common.hgrm {
+        let timed = [Role::Produce, Role::Consume].into_iter().filter_map(|role| reporter.total(role));
+        // Of both sides the one that sees a record last.
+        if let Some(total) = timed.last() {
+            let text = hgrm::text(total.latency.histogram());
+            std::fs::write(path, text).map_err(|e| format!("{}: {e}", path.display()))?;
+        }
+    }
+    if common.json.is_some() || common.html.is_some() {
         let document = Document {
             schema: "corelane-bench",
             schema_version: SCHEMA_VERSION,
@@ -238,10 +247,17 @@ fn report(
             acknowledgements: outcome.acks.as_ref(),
         };
         let text = serde_json::to_string_pretty(&document).map_err(|e| e.to_string())?;
-        if quiet {
-            println!("{text}");
-        } else {
-            std::fs::write(path, text + "\n").map_err(|e| format!("{}: {e}", path.display()))?;
+        if let Some(path) = &common.html {
+            let mut run: Run = serde_json::from_str(&text).map_err(|e| e.to_string())?;
+            run.name = mode.to_owned();
+            html::write(path, &[run], None)?;
+        }
+        match &common.json {
+            Some(_) if quiet => println!("{text}"),
+            Some(path) => {
+                std::fs::write(path, text + "\n").map_err(|e| format!("{}: {e}", path.display()))?;
+            }
+            None => {}
         }
     }
     Ok(problems.is_empty())

@@ -2,7 +2,8 @@
 //!
 //! A setting may be written as `"log.segment.bytes" = …`, as `log.segment.bytes = …` or as `segment.bytes = …`
 //! below `[log]`: all three are the same. `[shards]` holds what every shard gets; each `[[shard]]` has a
-//! `core`, or a NUMA node as `numa`, and overrides it there.
+//! `core`, or a NUMA node as `numa`, and overrides it there. `[host]` is for `corelane tune --profile` and is
+//! passed by.
 
 use std::{fmt, path::Path};
 
@@ -80,6 +81,7 @@ pub fn parse(path: &Path, text: &str) -> Result<FileContents, ConfigError> {
                     contents.shards.push(reader.shard(section)?);
                 }
             }
+            ("host", DeValue::Table(_)) => {}
             (name, _) => reader.flatten(name.to_owned(), key, value, &mut contents.assignments)?,
         }
     }

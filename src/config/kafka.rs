@@ -184,7 +184,6 @@ pub(super) const KAFKA: &[Row] = &[
     kafka("offsets.topic.segment.bytes", Int, Some("104857600"), NotActedOn, "Bytes of a segment of the topic of committed offsets."),
     kafka("principal.builder.class", Class, Some("org.apache.kafka.common.security.authenticator.DefaultKafkaPrincipalBuilder"), NotSupported, "Java class that names who a connection belongs to."),
     kafka("process.roles", List, Some("broker,controller"), NotSupported, "What this process is; here broker and controller in one."),
-    kafka("producer.id.expiration.ms", Int, Some("86400000"), NotActedOn, "How long an idle producer's sequence numbers are kept."),
     kafka("producer.purgatory.purge.interval.requests", Int, Some("1000"), NotActedOn, "Finished produces after which the waiting list is cleaned."),
     kafka("queued.max.request.bytes", Long, Some("-1"), NotActedOn, "Most bytes of requests that wait; here shards.memory.bytes bounds them."),
     kafka("queued.max.requests", Int, Some("500"), NotActedOn, "Most requests that wait; here connection.in.flight.max bounds them."),

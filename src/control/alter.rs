@@ -74,6 +74,9 @@ pub enum AlterError {
     /// A key or a value is unsound.
     #[error("{0}")]
     Invalid(String),
+    /// A quota is unsound, or its entity.
+    #[error("{0}")]
+    Quota(String),
     /// It was made durable, but a shard could not follow; it does on restart.
     #[error("The change is durable, but a shard could not apply it: {0}")]
     NotApplied(String),
@@ -118,7 +121,7 @@ impl Cluster {
         let broker = match name {
             "" => None,
             id => match id.parse::<i32>() {
-                Ok(id) if id == own => Some(id),
+                Ok(id) if self.given().is_own(id) => Some(own),
                 Ok(id) => {
                     let why = format!("Unexpected broker id, expected {own}, but received {id}");
                     return Err(AlterError::UnknownBroker(why));

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{TopicId, TopicName, TopicNameError};
+use crate::model::{TopicId, TopicName, TopicNameError, quotas::QuotaEntity};
 
 /// Where one partition lives, and the epoch its leader has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +76,13 @@ pub enum Command {
         broker: Option<i32>,
         /// All of them.
         overrides: BTreeMap<String, String>,
+    },
+    /// These quotas, and no others, are an entity's: bytes per second by key.
+    QuotaConfigured {
+        /// Entity types with their names; no name is the default of that type.
+        entity: QuotaEntity,
+        /// All of them; none takes the entity away.
+        quotas: BTreeMap<String, u64>,
     },
     /// A topic is gone.
     TopicDeleted {

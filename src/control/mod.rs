@@ -10,6 +10,7 @@
 //! [`metadata_log`] (the file), and below: the loop that ties them to the shards.
 
 pub mod alter;
+pub mod alter_quotas;
 pub mod cluster;
 pub mod command;
 mod internal;
@@ -29,6 +30,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 pub use self::{
     alter::{AlterError, Alteration, Operation, Resource},
+    alter_quotas::QuotaAlteration,
     cluster::NodeSettings,
     requests::{NewPartitions, NewTopic, TopicError, TopicRef},
 };
@@ -47,7 +49,7 @@ use crate::{
 const PUBLICATIONS_MAX: usize = 64;
 
 /// What handlers ask of control.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum ControlRequest {
     /// Answered by [`ControlReply::Topics`], one result per topic in the same order.
     CreateTopics {
@@ -80,6 +82,13 @@ pub enum ControlRequest {
         /// Judge only; nothing is changed.
         validate_only: bool,
     },
+    /// Answered by [`ControlReply::Altered`], one result per entity in the same order.
+    AlterQuotas {
+        /// The entities and what changes of them.
+        alterations: Vec<QuotaAlteration>,
+        /// Judge only; nothing is changed.
+        validate_only: bool,
+    },
     /// Files and flags give these settings from now on. Answered by an empty [`ControlReply::Altered`].
     Give(Given),
     /// Answered by [`ControlReply::ProducerIds`].
@@ -103,7 +112,7 @@ impl Eq for Given {}
 pub enum ControlReply {
     /// One result per item of the request, in its order: the topic, or why it was refused.
     Topics(Vec<Result<Arc<TopicView>, TopicError>>),
-    /// One result per resource of the request, in its order.
+    /// One result per resource or entity of the request, in its order.
     Altered(Vec<Result<(), AlterError>>),
     /// Producer ids that nobody else has or will be given.
     ProducerIds(Range<i64>),
@@ -268,6 +277,9 @@ impl Control {
             ControlRequest::Alter { alterations, validate_only } => {
                 (ControlReply::Altered(change.alter(&alterations, validate_only)), validate_only)
             }
+            ControlRequest::AlterQuotas { alterations, validate_only } => {
+                (ControlReply::Altered(change.alter_quotas(&alterations, validate_only)), validate_only)
+            }
             ControlRequest::Give(Given(settings)) => {
                 self.cluster.give(settings);
                 return ControlReply::Altered(Vec::new());
@@ -395,6 +407,25 @@ impl Change {
                 return Err(AlterError::Duplicate);
             }
             let command = self.cluster.plan_alteration(alteration)?;
+            if !validate_only {
+                self.take(command);
+            }
+            Ok(())
+        };
+        alterations.iter().map(&mut alter).collect()
+    }
+
+    fn alter_quotas(
+        &mut self,
+        alterations: &[QuotaAlteration],
+        validate_only: bool,
+    ) -> Vec<Result<(), AlterError>> {
+        let mut seen = BTreeSet::new();
+        let mut alter = |alteration: &QuotaAlteration| {
+            let (entity, command) = self.cluster.plan_quotas(alteration)?;
+            if !seen.insert(entity) {
+                return Err(AlterError::Quota("Ignoring duplicate entity".to_owned()));
+            }
             if !validate_only {
                 self.take(command);
             }

@@ -22,7 +22,7 @@ const RESOURCE_BROKER: i8 = 4;
 
 /// A resource, or why it is none.
 type Asked = Result<Alteration, (ErrorCode, String)>;
-type Outcome = Result<(), (ErrorCode, StrBytes)>;
+pub(super) type Outcome = Result<(), (ErrorCode, StrBytes)>;
 
 /// Sets keys of resources one by one.
 pub async fn incremental(
@@ -91,7 +91,7 @@ fn named(kind: i8, name: &StrBytes) -> Result<Resource, (ErrorCode, String)> {
     }
 }
 
-fn told(outcome: Outcome) -> (i16, Option<StrBytes>) {
+pub(super) fn told(outcome: Outcome) -> (i16, Option<StrBytes>) {
     match outcome {
         Ok(()) => (0, None),
         Err((code, message)) => (code.number(), Some(message)),
@@ -101,24 +101,29 @@ fn told(outcome: Outcome) -> (i16, Option<StrBytes>) {
 async fn alter(asked: Vec<Asked>, validate_only: bool, context: &Context<'_>) -> Vec<Outcome> {
     let alterations: Vec<_> = asked.iter().filter_map(|asked| asked.as_ref().ok().cloned()).collect();
     let reply = context.control.call(ControlRequest::Alter { alterations, validate_only }).await;
-    let mut altered = match reply {
-        ControlReply::Altered(results) => Ok(results.into_iter()),
-        ControlReply::Failed(failure) => Err((failure_code(&failure), text(&failure))),
+    let mut altered = outcomes(reply);
+    let outcome = |asked: Asked| {
+        asked.map_err(|(code, why)| (code, text(why)))?;
+        altered.next().expect("control answers every resource")
+    };
+    asked.into_iter().map(outcome).collect()
+}
+
+/// What became of each resource or entity; of all of them the same, without end, if nothing was done.
+pub(super) fn outcomes(reply: ControlReply) -> Box<dyn Iterator<Item = Outcome>> {
+    match reply {
+        ControlReply::Altered(results) => {
+            let told = |error: AlterError| (code_of(&error), text(&error));
+            Box::new(results.into_iter().map(move |result| result.map_err(told)))
+        }
+        ControlReply::Failed(failure) => {
+            let failed = (failure_code(&failure), text(&failure));
+            Box::new(std::iter::repeat_with(move || Err(failed.clone())))
+        }
         ControlReply::Topics(_) | ControlReply::ProducerIds(_) => {
             panic!("control answered another request")
         }
-    };
-    let outcome = |asked: Asked| {
-        asked.map_err(|(code, why)| (code, text(why)))?;
-        match &mut altered {
-            Ok(results) => results
-                .next()
-                .expect("control answers every resource")
-                .map_err(|error| (code_of(&error), text(&error))),
-            Err(failed) => Err(failed.clone()),
-        }
-    };
-    asked.into_iter().map(outcome).collect()
+    }
 }
 
 fn code_of(error: &AlterError) -> ErrorCode {
@@ -126,7 +131,8 @@ fn code_of(error: &AlterError) -> ErrorCode {
         AlterError::Duplicate
         | AlterError::DuplicateKey
         | AlterError::Null(_)
-        | AlterError::UnknownBroker(_) => ErrorCode::InvalidRequest,
+        | AlterError::UnknownBroker(_)
+        | AlterError::Quota(_) => ErrorCode::InvalidRequest,
         AlterError::TopicName(_) => ErrorCode::InvalidTopicException,
         AlterError::UnknownTopic(_) => ErrorCode::UnknownTopicOrPartition,
         AlterError::Invalid(_) => ErrorCode::InvalidConfig,

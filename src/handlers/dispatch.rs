@@ -1,13 +1,15 @@
 //! From a frame to what will become its response: one plain match from API key to handler.
 
-use std::{cell::RefCell, future::Future, net::SocketAddr, pin::Pin, rc::Rc, sync::Arc};
+use std::{cell::RefCell, future::Future, pin::Pin, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 
 use super::{
-    Client, Context, ControlClient, GroupClient, HandlerSettings, ProducerIds, alter_configs, api_versions,
-    create_partitions, create_topics, delete_records, delete_topics, describe_cluster, describe_configs,
-    describe_log_dirs, describe_producers, describe_topic_partitions, elect_leaders, fetch,
+    Client, Context, ControlClient, GroupClient, HandlerSettings, Peer, ProducerIds,
+    account::Account,
+    alter_configs, api_versions, client_quotas, create_partitions, create_topics, delete_records,
+    delete_topics, describe_cluster, describe_configs, describe_log_dirs, describe_producers,
+    describe_topic_partitions, elect_leaders, fetch,
     fetch_sessions::FetchSessions,
     groups::{
         consumer_describe, consumer_heartbeat, delete_groups, describe_groups, find_coordinator, heartbeat,
@@ -23,7 +25,7 @@ use crate::{
         service::Coordinator,
     },
     log::{LogError, Piece},
-    model::{ErrorCode, PartitionIndex, PartitionView, ShardId, TopicView},
+    model::{ErrorCode, PartitionIndex, PartitionView, ShardId, TopicView, quotas::QuotaKind},
     shard::Shard,
     wire::{
         api::{self, Api, ApiKey},
@@ -143,7 +145,7 @@ impl Handlers {
     ///
     /// # Errors
     /// [`Close`]: nothing of the request was done.
-    pub fn dispatch(self: &Rc<Self>, peer: Option<SocketAddr>, frame: Bytes) -> Result<Response, Close> {
+    pub fn dispatch(self: &Rc<Self>, peer: &Rc<Peer>, frame: Bytes) -> Result<Response, Close> {
         let (header, body_at) = parse_request_header(&frame)?;
         let (api_key, version) = (header.api_key, header.api_version);
         let unsupported = Close::Unsupported { api_key, version };
@@ -154,20 +156,26 @@ impl Handlers {
             if api_key != ApiKey::API_VERSIONS {
                 return Err(unsupported);
             }
-            tracing::debug!(?peer, version, "ApiVersions answered in version 0");
+            tracing::debug!(peer = ?peer.address, version, "ApiVersions answered in version 0");
             let head = Head { version: 0, ..head };
             let answer = frame_of(head, &api_versions::unsupported_version());
             return Ok(Box::pin(async move { answer }));
         }
         let body = frame.slice(body_at..);
         match api_key {
-            ApiKey::PRODUCE => produce::handle(&self.shard, head, &body),
-            ApiKey::FETCH => Ok(fetch::handle(&self.shard, &self.fetch_sessions, head, body)),
+            ApiKey::PRODUCE => {
+                let account = Account::new(&self.shard, peer, header.client_id, QuotaKind::Produce);
+                produce::handle(&self.shard, &account, head, &body)
+            }
+            ApiKey::FETCH => {
+                let account = Account::new(&self.shard, peer, header.client_id, QuotaKind::Fetch);
+                Ok(fetch::handle(&self.shard, &self.fetch_sessions, account, head, body))
+            }
             _ => {
                 let handlers = self.clone();
                 let client = Client {
                     id: header.client_id.unwrap_or_default().to_owned(),
-                    host: peer.map(|peer| format!("/{}", peer.ip())).unwrap_or_default(),
+                    host: peer.address.map(|peer| format!("/{}", peer.ip())).unwrap_or_default(),
                 };
                 Ok(Box::pin(async move { handlers.answer(head, body, client).await }))
             }
@@ -211,6 +219,12 @@ impl Handlers {
             }
             ApiKey::INCREMENTAL_ALTER_CONFIGS => {
                 frame_of(head, &alter_configs::incremental(decode_body(body, version)?, &context).await)
+            }
+            ApiKey::DESCRIBE_CLIENT_QUOTAS => {
+                frame_of(head, &client_quotas::describe(decode_body(body, version)?, &context).await)
+            }
+            ApiKey::ALTER_CLIENT_QUOTAS => {
+                frame_of(head, &client_quotas::alter(decode_body(body, version)?, &context).await)
             }
             ApiKey::DESCRIBE_LOG_DIRS => frame_of(head, &describe_log_dirs::handle(shard, head, body).await?),
             ApiKey::DESCRIBE_PRODUCERS => {
@@ -271,7 +285,7 @@ pub(super) fn leader_here<'a>(
 ) -> Result<(&'a TopicView, &'a PartitionView), ErrorCode> {
     let topic = topic.ok_or(ErrorCode::UnknownTopicOrPartition)?;
     let placed = topic.partition(index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    if placed.leader != shard.settings().broker_id {
+    if !shard.settings().is_own(placed.leader) {
         return Err(ErrorCode::NotLeaderOrFollower);
     }
     Ok((topic, placed))

@@ -21,6 +21,7 @@ use crate::{
 };
 
 use super::{
+    account::Account,
     dispatch::{Close, Head, Response, log_error_code},
     fetch_sessions::{FetchSessions, Mode, Told, TopicKey, Wanted},
 };
@@ -57,14 +58,21 @@ struct Group {
 }
 
 /// Answers one fetch. All of it happens when the response is due: fetches of a connection run in turn.
-pub fn handle(shard: &Rc<Shard>, sessions: &Rc<RefCell<FetchSessions>>, head: Head, body: Bytes) -> Response {
+pub fn handle(
+    shard: &Rc<Shard>,
+    sessions: &Rc<RefCell<FetchSessions>>,
+    account: Account,
+    head: Head,
+    body: Bytes,
+) -> Response {
     let (shard, sessions) = (shard.clone(), sessions.clone());
-    Box::pin(async move { fetch(&shard, &sessions, head, &body).await })
+    Box::pin(async move { fetch(&shard, &sessions, &account, head, &body).await })
 }
 
 async fn fetch(
     shard: &Rc<Shard>,
     sessions: &RefCell<FetchSessions>,
+    account: &Account,
     head: Head,
     body: &Bytes,
 ) -> Result<Vec<Piece>, Close> {
@@ -73,7 +81,7 @@ async fn fetch(
     let begun = sessions.borrow_mut().begin(&request, by_ids, shard.clock().monotonic_ms());
     let (mode, wanted) = match begun {
         Ok(begun) => begun,
-        Err(error) => return Ok(respond(head, error, Mode::Full, Vec::new())),
+        Err(error) => return Ok(respond(head, error, Mode::Full, Vec::new(), 0)),
     };
     let view = shard.view();
     let (mut topics, groups) = plan(shard, &view, wanted, by_ids);
@@ -125,10 +133,13 @@ async fn fetch(
         });
     }
     topics.retain(|topic| !topic.partitions.is_empty());
-    Ok(respond(head, ErrorCode::None, mode, topics))
+    let partitions = topics.iter().flat_map(|topic| &topic.partitions);
+    let bytes = partitions.flat_map(|answer| &answer.records).map(Piece::len).sum();
+    let throttle_ms = account.charge(shard, bytes);
+    Ok(respond(head, ErrorCode::None, mode, topics, throttle_ms))
 }
 
-fn respond(head: Head, error: ErrorCode, mode: Mode, topics: Vec<Topic>) -> Vec<Piece> {
+fn respond(head: Head, error: ErrorCode, mode: Mode, topics: Vec<Topic>, throttle_ms: i32) -> Vec<Piece> {
     let mut topics = topics;
     let topics = topics
         .iter_mut()
@@ -139,7 +150,7 @@ fn respond(head: Head, error: ErrorCode, mode: Mode, topics: Vec<Topic>) -> Vec<
         })
         .collect();
     let session_id = mode.session_id();
-    let response = FetchResponse { throttle_ms: 0, error, session_id, topics, node_endpoints: Vec::new() };
+    let response = FetchResponse { throttle_ms, error, session_id, topics, node_endpoints: Vec::new() };
     response.into_frame(head.correlation_id, head.version)
 }
 
@@ -178,7 +189,7 @@ fn owner_of(
 ) -> Result<(ShardId, TopicPartition), ErrorCode> {
     let placed =
         topic.partition(PartitionIndex::new(wanted.index)).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    if placed.leader != shard.settings().broker_id {
+    if !shard.settings().is_own(placed.leader) {
         return Err(ErrorCode::NotLeaderOrFollower);
     }
     Ok((placed.shard, TopicPartition { topic: topic.id, partition: placed.index }))

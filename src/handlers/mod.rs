@@ -7,8 +7,10 @@
 //! the cluster as of now, settings, and a way to `control`. Fields that a version does not have
 //! are left at their defaults, so that a response encodes in every version of its API.
 
+pub mod account;
 pub mod alter_configs;
 pub mod api_versions;
+mod client_quotas;
 pub mod create_partitions;
 pub mod create_topics;
 pub mod delete_records;
@@ -34,6 +36,7 @@ mod producer_ids;
 use std::{pin::Pin, sync::Arc};
 
 pub use self::{
+    account::Peer,
     dispatch::{Close, Handlers, Response},
     producer_ids::ProducerIds,
 };

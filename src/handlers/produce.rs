@@ -19,7 +19,10 @@ use crate::{
     },
 };
 
-use super::dispatch::{Close, Head, Response, log_error_code};
+use super::{
+    account::Account,
+    dispatch::{Close, Head, Response, log_error_code},
+};
 
 /// First version whose clients know zstd. Source: KIP-110.
 const FIRST_WITH_ZSTD: i16 = 7;
@@ -42,7 +45,7 @@ struct Group {
 
 /// First stage: when this returns, every accepted batch has its place in its partition's order. The
 /// future that it gives is the second stage.
-pub fn handle(shard: &Rc<Shard>, head: Head, body: &Bytes) -> Result<Response, Close> {
+pub fn handle(shard: &Rc<Shard>, account: &Account, head: Head, body: &Bytes) -> Result<Response, Close> {
     let request = ProduceRequest::parse(body, head.version)?;
     let acks = match request.acks {
         0 => Some(Acks::None),
@@ -84,7 +87,7 @@ pub fn handle(shard: &Rc<Shard>, head: Head, body: &Bytes) -> Result<Response, C
             (shard.produce(group.owner, work), group.places)
         })
         .collect();
-    let throttle_ms = 0;
+    let throttle_ms = account.charge(shard, body.len());
     let shard = shard.clone();
     Ok(Box::pin(async move {
         for (handed_over, places) in handed_over {
@@ -158,7 +161,7 @@ fn check(
     let placed = topic
         .partition(PartitionIndex::new(index))
         .ok_or_else(|| refused(index, ErrorCode::UnknownTopicOrPartition, None))?;
-    if placed.leader != shard.settings().broker_id {
+    if !shard.settings().is_own(placed.leader) {
         return Err(refused(index, ErrorCode::NotLeaderOrFollower, None));
     }
     if topic.internal {

@@ -162,16 +162,17 @@ pub fn allowed_cpus() -> Vec<usize> {
         .unwrap_or_else(|_| vec![0])
 }
 
-/// The core's clock.
+/// The core's clock. All cores count from the same moment.
 pub struct CoreClock {
     start: std::time::Instant,
 }
 
 impl CoreClock {
-    /// Counts from now.
+    /// Counts from when the first one was made.
     #[must_use]
     pub fn new() -> Self {
-        Self { start: std::time::Instant::now() }
+        static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+        Self { start: *START.get_or_init(std::time::Instant::now) }
     }
 }
 

@@ -74,7 +74,9 @@ counters! {
     FetchDirectBytes, "fetch_direct_bytes", "Bytes of segments read directly and sent.";
     FetchCacheHits, "fetch_cache_hits", "Chunks of segments that were in the page cache.";
     FetchReadAheads, "fetch_read_aheads", "Chunks of segments read ahead into the page cache.";
+    Throttled, "throttled", "Responses that told a client to wait, since it was beyond its quota.";
     ConnectionsClosed, "connections_closed", "Connections that have ended.";
+    Beats, "beats", "Times that the core has measured its gauges, every 5 s; it stands still while the core hangs.";
 }
 
 /// The counters of one shard. Shared with readers in an `Arc`; only the shard's own core writes.

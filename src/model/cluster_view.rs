@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::{LeaderEpoch, PartitionIndex, TopicId, TopicName, TopicSettings};
+use crate::{LeaderEpoch, PartitionIndex, TopicId, TopicName, TopicSettings, quotas::Quotas};
 
 /// Number of a broker in the cluster.
 pub type BrokerId = i32;
@@ -88,6 +88,8 @@ pub struct ClusterView {
     pub brokers: Vec<Broker>,
     topics: BTreeMap<TopicName, Arc<TopicView>>,
     names: HashMap<TopicId, TopicName>,
+    /// Who may move how many bytes a second.
+    pub quotas: Arc<Quotas>,
 }
 
 impl ClusterView {

@@ -200,24 +200,28 @@ impl From<Failure> for LogError {
 }
 
 impl Partition {
-    /// A partition on the log that recovery found, or on a new one.
+    /// A partition on the log that recovery found, or on a new one. Producers expire after
+    /// `producer_expiration_ms`; those of whom only batches are left are as if they had sent them at `now_ms`.
     #[must_use]
     pub fn new(
         recovered: &RecoveredLog,
         store: Rc<Store>,
         epoch: LeaderEpoch,
         settings: Arc<TopicSettings>,
+        producer_expiration_ms: i64,
+        now_ms: i64,
     ) -> Self {
         let partition = recovered.partition;
-        let mut producers = ProducerStates::from_bytes(&recovered.snapshot).unwrap_or_else(|error| {
-            // Resent batches may then be stored twice; nothing else depends on it.
-            tracing::error!(%partition, %error, "producer state is lost");
-            ProducerStates::default()
-        });
+        let mut producers = ProducerStates::from_bytes(&recovered.snapshot, producer_expiration_ms)
+            .unwrap_or_else(|error| {
+                // Resent batches may then be stored twice; nothing else depends on it.
+                tracing::error!(%partition, %error, "producer state is lost");
+                ProducerStates::new(producer_expiration_ms)
+            });
         for header in &recovered.replayed {
             let header = StoredHeader::of(header);
             if let Some(batch) = producer_batch(&header) {
-                producers.appended(&batch, header.last_offset, header.max_timestamp);
+                producers.appended(&batch, header.last_offset, now_ms);
             }
         }
         let offsets = PartitionOffsets::recovered(recovered.log_start_offset, recovered.log_end_offset);
@@ -280,7 +284,7 @@ impl Partition {
             last_offset_delta: sound.next_offset_delta as i32 - 1,
         });
         if let Some(producer) = &producer {
-            match state.producers.judge(producer) {
+            match state.producers.judge(producer, now_ms) {
                 Verdict::Append => {}
                 Verdict::Duplicate { base_offset, last_offset } => {
                     let end = Offset::new(last_offset.get() + 1);

@@ -13,9 +13,6 @@ use crate::model::{Offset, ProducerEpoch, ProducerId, Sequence};
 pub const BATCHES_REMEMBERED: usize = 5;
 /// Producer ids remembered per partition; the one that has been silent longest is forgotten first.
 pub const PRODUCERS_MAX: usize = 5_000;
-/// A producer that has been silent this long is forgotten (`producer.id.expiration.ms`).
-pub const PRODUCER_EXPIRATION_MS: i64 = 24 * 3_600_000;
-
 /// What an idempotent batch says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProducerBatch {
@@ -88,9 +85,10 @@ struct Producer {
 }
 
 /// The producers of one partition.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProducerStates {
     producers: HashMap<ProducerId, Producer>,
+    expiration_ms: i64,
 }
 
 /// The stored form is damaged; the caller rebuilds it from the log.
@@ -99,11 +97,23 @@ pub struct ProducerStates {
 pub struct SnapshotError;
 
 impl ProducerStates {
+    /// Of a partition nobody has written to. A producer that has been silent for `expiration_ms` is as one
+    /// that is not known (`producer.id.expiration.ms`).
+    #[must_use]
+    pub fn new(expiration_ms: i64) -> Self {
+        Self { producers: HashMap::new(), expiration_ms }
+    }
+
+    fn is_active(&self, producer: &Producer, now_ms: i64) -> bool {
+        now_ms.saturating_sub(producer.last_ms) < self.expiration_ms
+    }
+
     /// What to do with a batch, before it is stored. Changes nothing.
     #[must_use]
-    pub fn judge(&self, batch: &ProducerBatch) -> Verdict {
+    pub fn judge(&self, batch: &ProducerBatch, now_ms: i64) -> Verdict {
         // An unknown producer may begin anywhere: its state may have expired, or its records be deleted.
-        let Some(producer) = self.producers.get(&batch.id) else { return Verdict::Append };
+        let known = self.producers.get(&batch.id).filter(|known| self.is_active(known, now_ms));
+        let Some(producer) = known else { return Verdict::Append };
         if batch.epoch < producer.epoch {
             return Verdict::Fenced { current: producer.epoch };
         }
@@ -132,7 +142,9 @@ impl ProducerStates {
             last_ms: now_ms,
             batches: VecDeque::with_capacity(BATCHES_REMEMBERED),
         });
-        if producer.epoch != batch.epoch {
+        let follows = producer.batches.back().is_some_and(|last| last.last.wrapping_add(1) == batch.first);
+        // One that had expired may have begun anew.
+        if producer.epoch != batch.epoch || !follows {
             producer.epoch = batch.epoch;
             producer.batches.clear();
         }
@@ -148,10 +160,10 @@ impl ProducerStates {
         });
     }
 
-    /// Those that have not been silent for [`PRODUCER_EXPIRATION_MS`], by id.
+    /// Those that have not expired, by id.
     #[must_use]
     pub fn active(&self, now_ms: i64) -> Vec<ActiveProducer> {
-        let known = self.producers.iter().filter(|(_, one)| now_ms - one.last_ms < PRODUCER_EXPIRATION_MS);
+        let known = self.producers.iter().filter(|(_, one)| self.is_active(one, now_ms));
         let active = known.filter_map(|(&id, producer)| {
             let last_sequence = producer.batches.back()?.last;
             Some(ActiveProducer { id, epoch: producer.epoch, last_sequence, last_ms: producer.last_ms })
@@ -169,8 +181,8 @@ impl ProducerStates {
     }
 
     fn forget_one(&mut self, now_ms: i64) {
-        let known = self.producers.len();
-        self.producers.retain(|_, producer| now_ms - producer.last_ms < PRODUCER_EXPIRATION_MS);
+        let (known, expiration_ms) = (self.producers.len(), self.expiration_ms);
+        self.producers.retain(|_, producer| now_ms.saturating_sub(producer.last_ms) < expiration_ms);
         if self.producers.len() == known
             && let Some(id) = self.producers.iter().min_by_key(|(_, p)| p.last_ms).map(|(&id, _)| id)
         {
@@ -206,7 +218,7 @@ impl ProducerStates {
     ///
     /// # Errors
     /// [`SnapshotError`] if it ends early or counts what cannot be.
-    pub fn from_bytes(mut bytes: &[u8]) -> Result<Self, SnapshotError> {
+    pub fn from_bytes(mut bytes: &[u8], expiration_ms: i64) -> Result<Self, SnapshotError> {
         fn take<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], SnapshotError> {
             let (head, rest) = bytes.split_first_chunk::<N>().ok_or(SnapshotError)?;
             *bytes = rest;
@@ -231,7 +243,7 @@ impl ProducerStates {
             }
             producers.insert(id, Producer { epoch, last_ms, batches });
         }
-        Ok(Self { producers })
+        Ok(Self { producers, expiration_ms })
     }
 }
 
@@ -240,6 +252,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    const DAY_MS: i64 = 24 * 3_600_000;
 
     fn batch(epoch: i16, first: i32, records: i32) -> ProducerBatch {
         ProducerBatch {
@@ -251,7 +265,7 @@ mod tests {
     }
 
     fn after(batches: &[(ProducerBatch, i64)]) -> ProducerStates {
-        let mut states = ProducerStates::default();
+        let mut states = ProducerStates::new(DAY_MS);
         for (batch, last_offset) in batches {
             states.appended(batch, Offset::new(*last_offset), 0);
         }
@@ -262,45 +276,59 @@ mod tests {
     fn a_resent_batch_is_answered_with_its_first_offset() {
         let states = after(&[(batch(0, 0, 3), 12), (batch(0, 3, 2), 20)]);
         let duplicate = Verdict::Duplicate { base_offset: Offset::new(10), last_offset: Offset::new(12) };
-        assert_eq!(states.judge(&batch(0, 0, 3)), duplicate);
-        assert_eq!(states.judge(&batch(0, 5, 1)), Verdict::Append);
+        assert_eq!(states.judge(&batch(0, 0, 3), 0), duplicate);
+        assert_eq!(states.judge(&batch(0, 5, 1), 0), Verdict::Append);
     }
 
     #[test]
     fn a_gap_is_out_of_order() {
         let states = after(&[(batch(0, 0, 3), 2)]);
-        assert_eq!(states.judge(&batch(0, 4, 1)), Verdict::OutOfOrder { expected: Sequence::new(3) });
-        assert_eq!(states.judge(&batch(0, 0, 2)), Verdict::OutOfOrder { expected: Sequence::new(3) });
+        assert_eq!(states.judge(&batch(0, 4, 1), 0), Verdict::OutOfOrder { expected: Sequence::new(3) });
+        assert_eq!(states.judge(&batch(0, 0, 2), 0), Verdict::OutOfOrder { expected: Sequence::new(3) });
     }
 
     #[test]
     fn a_new_epoch_begins_at_zero_and_fences_the_old() {
         let states = after(&[(batch(0, 0, 3), 2)]);
-        assert_eq!(states.judge(&batch(1, 3, 1)), Verdict::OutOfOrder { expected: Sequence::new(0) });
-        assert_eq!(states.judge(&batch(1, 0, 1)), Verdict::Append);
+        assert_eq!(states.judge(&batch(1, 3, 1), 0), Verdict::OutOfOrder { expected: Sequence::new(0) });
+        assert_eq!(states.judge(&batch(1, 0, 1), 0), Verdict::Append);
         let states = after(&[(batch(0, 0, 3), 2), (batch(1, 0, 1), 3)]);
-        assert_eq!(states.judge(&batch(0, 3, 1)), Verdict::Fenced { current: ProducerEpoch::new(1) });
+        assert_eq!(states.judge(&batch(0, 3, 1), 0), Verdict::Fenced { current: ProducerEpoch::new(1) });
     }
 
     #[test]
     fn sequences_wrap_after_the_largest() {
         let states = after(&[(batch(0, i32::MAX - 1, 2), 1)]);
-        assert_eq!(states.judge(&batch(0, 0, 1)), Verdict::Append);
+        assert_eq!(states.judge(&batch(0, 0, 1), 0), Verdict::Append);
         let states = after(&[(batch(0, i32::MAX, 2), 1)]);
-        assert_eq!(states.judge(&batch(0, 1, 1)), Verdict::Append);
+        assert_eq!(states.judge(&batch(0, 1, 1), 0), Verdict::Append);
     }
 
     #[test]
     fn the_sixth_batch_back_is_not_remembered() {
         let batches: Vec<_> = (0..6).map(|i| (batch(0, i, 1), i64::from(i))).collect();
         let states = after(&batches);
-        assert!(matches!(states.judge(&batch(0, 0, 1)), Verdict::OutOfOrder { .. }));
-        assert!(matches!(states.judge(&batch(0, 1, 1)), Verdict::Duplicate { .. }));
+        assert!(matches!(states.judge(&batch(0, 0, 1), 0), Verdict::OutOfOrder { .. }));
+        assert!(matches!(states.judge(&batch(0, 1, 1), 0), Verdict::Duplicate { .. }));
+    }
+
+    #[test]
+    fn a_producer_that_was_silent_too_long_may_begin_anywhere() {
+        let mut states = after(&[(batch(3, 5, 1), 0)]);
+        let anew = batch(0, 40, 2);
+        assert!(matches!(states.judge(&anew, DAY_MS - 1), Verdict::Fenced { .. }));
+        assert_eq!(states.judge(&anew, DAY_MS), Verdict::Append);
+        states.appended(&anew, Offset::new(2), DAY_MS);
+        let duplicate = Verdict::Duplicate { base_offset: Offset::new(1), last_offset: Offset::new(2) };
+        assert_eq!(states.judge(&anew, DAY_MS), duplicate);
+        assert_eq!(states.judge(&batch(0, 42, 1), DAY_MS), Verdict::Append);
+        // What it sent before is not of this life of it.
+        assert!(matches!(states.judge(&batch(0, 5, 1), DAY_MS), Verdict::OutOfOrder { .. }));
     }
 
     #[test]
     fn producers_are_bounded_and_the_silent_one_goes_first() {
-        let mut states = ProducerStates::default();
+        let mut states = ProducerStates::new(DAY_MS);
         for id in 0..=PRODUCERS_MAX as i64 {
             let batch = ProducerBatch { id: ProducerId::new(id), ..batch(0, 0, 1) };
             states.appended(&batch, Offset::new(id), id);
@@ -315,7 +343,7 @@ mod tests {
             appends in proptest::collection::vec((0_i64..4, 0_i16..3, 1_i32..9), 0..40),
             cut in 0_usize..200,
         ) {
-            let mut states = ProducerStates::default();
+            let mut states = ProducerStates::new(DAY_MS);
             let mut end = 0;
             for (id, epoch, records) in appends {
                 end += i64::from(records);
@@ -323,8 +351,8 @@ mod tests {
                 states.appended(&batch, Offset::new(end - 1), end);
             }
             let bytes = states.to_bytes();
-            prop_assert_eq!(ProducerStates::from_bytes(&bytes), Ok(states));
-            let _ = ProducerStates::from_bytes(&bytes[..cut.min(bytes.len())]);
+            prop_assert_eq!(ProducerStates::from_bytes(&bytes, DAY_MS), Ok(states));
+            let _ = ProducerStates::from_bytes(&bytes[..cut.min(bytes.len())], DAY_MS);
         }
 
         #[test]
@@ -332,11 +360,11 @@ mod tests {
             sizes in proptest::collection::vec(1_i32..6, 1..30),
             start in prop_oneof![Just(0), Just(i32::MAX - 20)],
         ) {
-            let mut states = ProducerStates::default();
+            let mut states = ProducerStates::new(DAY_MS);
             let (mut next, mut sent) = (Sequence::new(start), Vec::new());
             for records in sizes {
                 let batch = batch(0, next.get(), records);
-                prop_assert_eq!(states.judge(&batch), Verdict::Append);
+                prop_assert_eq!(states.judge(&batch, 0), Verdict::Append);
                 let base = sent.last().map_or(0, |(_, last): &(ProducerBatch, i64)| last + 1);
                 let last = base + i64::from(records) - 1;
                 states.appended(&batch, Offset::new(last), 0);
@@ -345,7 +373,7 @@ mod tests {
                 for (earlier, last) in sent.iter().rev().take(BATCHES_REMEMBERED) {
                     let base_offset = Offset::new(last - i64::from(earlier.last_offset_delta));
                     let duplicate = Verdict::Duplicate { base_offset, last_offset: Offset::new(*last) };
-                    prop_assert_eq!(states.judge(earlier), duplicate);
+                    prop_assert_eq!(states.judge(earlier, 0), duplicate);
                 }
             }
         }

@@ -14,7 +14,7 @@ use std::{
 use futures_lite::{FutureExt, future::poll_once};
 
 use crate::{
-    handlers::{Close, Handlers, Response},
+    handlers::{Close, Handlers, Peer, Response},
     io::{
         net::Connection,
         send::{Piece, Sent},
@@ -34,7 +34,7 @@ const BYTES_TOGETHER_MAX: usize = 64 << 10;
 /// A connection as the listener knows it.
 pub struct Served {
     connection: Connection,
-    peer: Option<SocketAddr>,
+    peer: Rc<Peer>,
     active_ms: Cell<u64>,
     queue: RefCell<VecDeque<InFlight>>,
     queued: Signal,
@@ -58,7 +58,7 @@ impl Served {
     #[must_use]
     pub fn new(connection: Connection, now_ms: u64) -> Self {
         Self {
-            peer: connection.peer(),
+            peer: Rc::new(Peer::new(connection.peer())),
             connection,
             active_ms: Cell::new(now_ms),
             queue: RefCell::default(),
@@ -74,7 +74,7 @@ impl Served {
     /// The other side.
     #[must_use]
     pub fn peer(&self) -> Option<SocketAddr> {
-        self.peer
+        self.peer.address
     }
 
     /// When it last received or sent, by the core's clock.
@@ -113,7 +113,7 @@ pub async fn serve_connection(handlers: Rc<Handlers>, served: Rc<Served>) {
     // Both run in this task; the reader ends first, or is ended by the writer's shutdown.
     let (read, written) = futures_lite::future::zip(read, write).await;
     for closed in [read, written].into_iter().filter_map(Result::err) {
-        closed.log(served.peer);
+        closed.log(served.peer());
     }
 }
 
@@ -153,7 +153,10 @@ async fn read_requests(handlers: &Rc<Handlers>, served: &Rc<Served>) -> Result<(
         let (frame, permit) = next.map_err(Closed::Frame)?;
         served.active_ms.set(shard.clock().monotonic_ms());
         shard.metrics().add(Counter::BytesIn, frame.len() as u64 + 4);
-        let response = handlers.dispatch(served.peer, frame).map_err(Closed::Request)?;
+        if !muted(shard, served).await {
+            return Ok(());
+        }
+        let response = handlers.dispatch(&served.peer, frame).map_err(Closed::Request)?;
         served.queue.borrow_mut().push_back(InFlight { response, _permit: permit });
         served.queued.raise();
         while served.queue.borrow().len() >= settings.in_flight_max {
@@ -162,6 +165,20 @@ async fn read_requests(handlers: &Rc<Handlers>, served: &Rc<Served>) -> Result<(
             }
             served.taken.seen().await;
         }
+    }
+}
+
+/// Waits until the peer has kept to its quotas; false if the connection ends before.
+async fn muted(shard: &Shard, served: &Served) -> bool {
+    loop {
+        let wait = served.peer.is_muted_for(shard.clock().monotonic_ms());
+        if wait.is_zero() || served.written_all.get() {
+            return !served.written_all.get();
+        }
+        if served.finishing.get() {
+            return false;
+        }
+        served.finish.seen().or(shard.clock().sleep(wait)).await;
     }
 }
 

@@ -3,13 +3,14 @@
 //! A shard knows the partitions of its core and how to reach those of the others. It knows no socket
 //! and no error code. Read [`work`] (what cores ask of each other), [`router`] (letters), this file
 //! (the core's state and its loop), [`produce`] and [`read`] (the two hot kinds of work), `views.rs`
-//! (how a change of the cluster is followed), [`budget`].
+//! (how a change of the cluster is followed), [`budget`], [`throttle`].
 
 pub mod budget;
 pub mod guest;
 pub mod produce;
 pub mod read;
 pub mod router;
+pub mod throttle;
 mod views;
 pub mod work;
 
@@ -39,6 +40,7 @@ use budget::Budget;
 use guest::Guest;
 use produce::ProduceQueue;
 use router::{Letter, Router, Ticket};
+use throttle::Throttles;
 use views::Views;
 use work::{Answer, EpochQuestion, OffsetQuestion, WantedOffset, Work};
 
@@ -64,6 +66,7 @@ pub struct Shard {
     produces: ProduceQueue,
     budget: Rc<Budget>,
     metrics: Arc<ShardMetrics>,
+    throttles: Arc<Throttles>,
     control: ControlSender,
     make_reply_to: MakeReplyTo,
     stopping: Rc<Stopping>,
@@ -118,6 +121,8 @@ pub struct ShardParts {
     pub view: Arc<ClusterView>,
     /// The core's counters.
     pub metrics: Arc<ShardMetrics>,
+    /// What clients have moved of their quotas, on all cores.
+    pub throttles: Arc<Throttles>,
     /// Requests to control.
     pub control: ControlSender,
     /// How control answers.
@@ -142,6 +147,7 @@ impl Shard {
             produces: ProduceQueue::default(),
             budget,
             metrics: parts.metrics,
+            throttles: parts.throttles,
             control: parts.control,
             make_reply_to: parts.make_reply_to,
             stopping: Rc::default(),
@@ -165,7 +171,10 @@ impl Shard {
     }
 
     fn insert(&self, recovered: &RecoveredLog, epoch: LeaderEpoch, settings: Arc<TopicSettings>) {
-        let partition = Rc::new(Partition::new(recovered, self.store.clone(), epoch, settings));
+        let (expiration_ms, now_ms) = (self.settings.borrow().producer_expiration_ms, self.clock.wall_ms());
+        let store = self.store.clone();
+        let partition = Partition::new(recovered, store, epoch, settings, expiration_ms, now_ms);
+        let partition = Rc::new(partition);
         let mut partitions = self.partitions.borrow_mut();
         let topic = recovered.partition.topic;
         if self.view.borrow().topic_by_id(topic).is_some_and(|topic| topic.internal) {
@@ -218,6 +227,12 @@ impl Shard {
     /// The system does not tell.
     pub fn disk_space(&self) -> std::io::Result<DiskSpace> {
         disk_space(&self.settings().data_dir)
+    }
+
+    /// What clients have moved of their quotas.
+    #[must_use]
+    pub fn throttles(&self) -> &Throttles {
+        &self.throttles
     }
 
     /// The core's counters.

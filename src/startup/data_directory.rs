@@ -21,8 +21,8 @@ pub const FORMAT_VERSION: u64 = 1;
 const LOCK: &str = "lock";
 const FORMAT: &str = "format";
 const FORMAT_NEW: &str = "format.new";
-/// What may stand in a directory that is still to become ours. ext4 makes the last one.
-const NOT_FOREIGN: [&str; 3] = [LOCK, FORMAT_NEW, "lost+found"];
+/// What may stand in a directory that is still to become ours. `corelane tune` makes the third, ext4 the last one.
+const NOT_FOREIGN: [&str; 4] = [LOCK, FORMAT_NEW, "ballast", "lost+found"];
 
 /// Source: statfs(2), `TMPFS_MAGIC` and `RAMFS_MAGIC`.
 const IN_MEMORY: [i64; 2] = [0x0102_1994, 0x8584_58f6];

@@ -39,6 +39,8 @@ impl ApiKey {
     pub const INCREMENTAL_ALTER_CONFIGS: i16 = 44;
     pub const LIST_PARTITION_REASSIGNMENTS: i16 = 46;
     pub const OFFSET_DELETE: i16 = 47;
+    pub const DESCRIBE_CLIENT_QUOTAS: i16 = 48;
+    pub const ALTER_CLIENT_QUOTAS: i16 = 49;
     pub const DESCRIBE_CLUSTER: i16 = 60;
     pub const DESCRIBE_PRODUCERS: i16 = 61;
     pub const CONSUMER_GROUP_HEARTBEAT: i16 = 68;
@@ -114,6 +116,10 @@ pub const DESCRIBE_TOPIC_PARTITIONS: Api =
     row(ApiKey::DESCRIBE_TOPIC_PARTITIONS, "DescribeTopicPartitions", 0, 0, 0);
 /// 3 may answer THROTTLING_QUOTA_EXCEEDED.
 pub const CREATE_PARTITIONS: Api = row(ApiKey::CREATE_PARTITIONS, "CreatePartitions", 0, 3, 2);
+/// 1 is flexible.
+pub const DESCRIBE_CLIENT_QUOTAS: Api = row(ApiKey::DESCRIBE_CLIENT_QUOTAS, "DescribeClientQuotas", 0, 1, 1);
+/// 1 is flexible.
+pub const ALTER_CLIENT_QUOTAS: Api = row(ApiKey::ALTER_CLIENT_QUOTAS, "AlterClientQuotas", 0, 1, 1);
 /// 1 asks for brokers or controllers; 2 would tell of fenced brokers.
 pub const DESCRIBE_CLUSTER: Api = row(ApiKey::DESCRIBE_CLUSTER, "DescribeCluster", 0, 1, 0);
 
@@ -176,6 +182,8 @@ pub static TABLE: &[Api] = &[
     INCREMENTAL_ALTER_CONFIGS,
     LIST_PARTITION_REASSIGNMENTS,
     OFFSET_DELETE,
+    DESCRIBE_CLIENT_QUOTAS,
+    ALTER_CLIENT_QUOTAS,
     DESCRIBE_CLUSTER,
     DESCRIBE_PRODUCERS,
     CONSUMER_GROUP_HEARTBEAT,

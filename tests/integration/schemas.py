@@ -18,7 +18,7 @@ API_KEYS = {
     "FindCoordinator": 10, "JoinGroup": 11, "Heartbeat": 12, "LeaveGroup": 13, "SyncGroup": 14, "DescribeGroups": 15,
     "ListGroups": 16, "DeleteGroups": 42, "OffsetDelete": 47, "ApiVersions": 18, "CreateTopics": 19,
     "DeleteTopics": 20, "DeleteRecords": 21, "InitProducerId": 22, "OffsetForLeaderEpoch": 23, "DescribeConfigs": 32,
-    "CreatePartitions": 37,
+    "CreatePartitions": 37, "DescribeClientQuotas": 48, "AlterClientQuotas": 49,
 }  # fmt: skip
 
 FIRST_FLEXIBLE = {
@@ -26,6 +26,7 @@ FIRST_FLEXIBLE = {
     "OffsetCommit": 8, "OffsetFetch": 6, "FindCoordinator": 3, "JoinGroup": 6, "Heartbeat": 4, "LeaveGroup": 4,
     "SyncGroup": 4, "DescribeGroups": 5, "ListGroups": 3, "DeleteGroups": 2, "OffsetDelete": 99,
     "DeleteTopics": 4, "DeleteRecords": 2, "InitProducerId": 2, "OffsetForLeaderEpoch": 4, "DescribeConfigs": 4, "CreatePartitions": 2,
+    "DescribeClientQuotas": 1, "AlterClientQuotas": 1,
 }  # fmt: skip
 
 REQUESTS = {
@@ -177,9 +178,34 @@ REQUESTS = {
     "OffsetDelete": [
         f("group_id", "string"), f("topics", [f("name", "string"), f("partitions", [f("index", "int32")])]),
     ],
+    "DescribeClientQuotas": [
+        f("components", [f("entity_type", "string"), f("match_type", "int8"), f("match", "string")]),
+        f("strict", "bool"),
+    ],
+    "AlterClientQuotas": [
+        f("entries", [
+            f("entity", [f("entity_type", "string"), f("entity_name", "string")]),
+            f("ops", [f("key", "string"), f("value", "float64", default=0.0), f("remove", "bool")]),
+        ]),
+        f("validate_only", "bool"),
+    ],
 }  # fmt: skip
 
 RESPONSES = {
+    "DescribeClientQuotas": [
+        f("throttle_time_ms", "int32"), f("error_code", "int16"), f("error_message", "string"),
+        f("entries", [
+            f("entity", [f("entity_type", "string"), f("entity_name", "string")]),
+            f("values", [f("key", "string"), f("value", "float64")]),
+        ]),
+    ],
+    "AlterClientQuotas": [
+        f("throttle_time_ms", "int32"),
+        f("entries", [
+            f("error_code", "int16"), f("error_message", "string"),
+            f("entity", [f("entity_type", "string"), f("entity_name", "string")]),
+        ]),
+    ],
     "DeleteRecords": [
         f("throttle_time_ms", "int32"),
         f("topics", [f("name", "string"), f("partitions", [

@@ -74,6 +74,14 @@ def test_kafka_configs(tool, topic):
     assert "log.cleaner.delete.retention.ms" not in tool(CONFIGS, "--describe", *of_all)
 
 
+def test_kafka_configs_sets_quotas(tool, new_name):
+    of_client = ["--entity-type", "clients", "--entity-name", new_name()]
+    tool(CONFIGS, "--alter", *of_client, "--add-config", "producer_byte_rate=1048576")
+    assert "producer_byte_rate=1048576" in tool(CONFIGS, "--describe", *of_client)
+    tool(CONFIGS, "--alter", *of_client, "--delete-config", "producer_byte_rate")
+    assert "producer_byte_rate" not in tool(CONFIGS, "--describe", *of_client)
+
+
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
 def test_kafka_console_tools_and_kafka_consumer_groups(tool, topic, protocol):
     tool(PRODUCER, "--topic", topic, given="".join(f"{number}\n" for number in range(20)))

@@ -50,7 +50,7 @@ def corelane(*words):
     return done.returncode, done.stdout, done.stderr
 
 
-@pytest.mark.parametrize("profile", sorted((ROOT / "tuning").glob("*.toml")), ids=lambda path: path.name)
+@pytest.mark.parametrize("profile", sorted((ROOT / "tuning" / "profiles").glob("*.toml")), ids=lambda path: path.name)
 def test_every_profile_of_the_tree_passes_the_check(profile):
     status, out, err = corelane("serve", "--check", "--config", profile)
     assert (status, err) == (0, ""), err

@@ -12,7 +12,7 @@ import uuid
 from schemas import API_KEYS, FIRST_FLEXIBLE, REQUESTS, RESPONSES
 
 TIMEOUT_S = 30.0  # only so that a test which waits for ever fails instead
-_NUMBERS = {"int8": ">b", "int16": ">h", "int32": ">i", "int64": ">q", "uint32": ">I", "bool": ">?"}
+_NUMBERS = {"int8": ">b", "int16": ">h", "int32": ">i", "int64": ">q", "uint32": ">I", "bool": ">?", "float64": ">d"}
 _DEFAULTS = {"string": None, "bytes": None, "uuid": uuid.UUID(int=0), "bool": False}
 
 
@@ -162,6 +162,8 @@ def frame(payload):
 class Connection:
     """One connection to a broker, as a careful and strict client."""
 
+    client_id = "wire"
+
     def __init__(self, address):
         host, port = address.rsplit(":", 1)
         self.socket = socket.create_connection((host, int(port)), timeout=TIMEOUT_S)
@@ -177,7 +179,7 @@ class Connection:
     def send(self, api, version, **values):
         """Sends a request; returns what `receive` needs to know about it."""
         correlation = next(self.correlations)
-        self.send_bytes(request(api, version, correlation, values))
+        self.send_bytes(request(api, version, correlation, values, self.client_id))
         return api, version, correlation
 
     def send_bytes(self, data):

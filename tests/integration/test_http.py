@@ -1,0 +1,86 @@
+"""Metrics and health over HTTP: what they say, and that they never stand in the way of a start."""
+
+import re
+import socket
+import urllib.error
+import urllib.request
+
+import broker
+import pytest
+from apis import Api
+
+LINE = re.compile(r'corelane_[a-z_]+(\{[a-z_]+="[^"]*"(,[a-z_]+="[^"]*")*\})? [-+0-9.e]+|# (HELP|TYPE) corelane_.+')
+
+
+def place_of(one):
+    found = re.search(r"metrics on http://(\S+)/metrics", one.ready_line)
+    assert found, one.ready_line
+    return found.group(1)
+
+
+def get(place, path):
+    with urllib.request.urlopen(f"http://{place}{path}", timeout=10) as answer:
+        return answer.status, answer.headers["content-type"], answer.read().decode()
+
+
+def value(text, name, **labels):
+    """The sum of a metric over the series that have these labels."""
+    wanted = [f'{key}="{label}"' for key, label in labels.items()]
+    lines = [line for line in text.splitlines() if re.match(rf"{name}[{{ ]", line) and all(one in line for one in wanted)]
+    assert lines, f"{name} {labels} is not in\n{text}"
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
+
+
+def test_what_a_client_did_is_counted(start, data):
+    one = start(data, "--set", "http.listen=127.0.0.1:0")
+    place = place_of(one)
+    with Api(one.address) as api:
+        api.create_topic("t")
+        for n in range(3):
+            assert api.append("t", b"record") == n
+    status, kind, text = get(place, "/metrics")
+    assert status == 200 and kind.startswith("text/plain; version=0.0.4")
+    assert all(LINE.fullmatch(line) for line in text.splitlines()), text
+    assert value(text, "corelane_requests_total", api="Produce") == 3
+    assert value(text, "corelane_records_in_total") == 3
+    assert value(text, "corelane_serving") == len(re.findall(r"^corelane_serving\{", text, re.MULTILINE))
+
+
+def test_health_is_ready_once_the_ready_line_is_out(start, data):
+    one = start(data, "--set", "http.listen=127.0.0.1:0")
+    for path, body in [("/health/live", "live\n"), ("/health/ready", "ready\n")]:
+        status, _, text = get(place_of(one), path)
+        assert (status, text) == (200, body)
+
+
+def test_what_is_not_there_is_404(start, data):
+    one = start(data, "--set", "http.listen=127.0.0.1:0")
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        get(place_of(one), "/no/such/page")
+    assert refused.value.code == 404
+
+
+def test_none_is_served_where_none_is_wanted(start, data):
+    one = start(data, "--set", "http.listen=none")
+    assert "metrics" not in one.ready_line
+
+
+def test_a_port_in_use_that_nobody_asked_for_is_given_up_for_another(start, data, tmp_path):
+    first, second = start(data), start(tmp_path / "second")
+    assert place_of(first) != place_of(second)
+    assert get(place_of(second), "/health/ready")[0] == 200
+
+
+def test_a_port_in_use_that_was_asked_for_is_refused(data):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        place = f"127.0.0.1:{taken.getsockname()[1]}"
+        status, _, said = broker.run("serve", "--data", data, "--listen", "127.0.0.1:0", "--set", f"http.listen={place}")
+    assert status == 1 and place in said and "in use" in said, said
+
+
+def test_an_idle_http_connection_does_not_hold_up_the_end(start, data):
+    one = start(data, "--set", "http.listen=127.0.0.1:0")
+    host, port = place_of(one).split(":")
+    with socket.create_connection((host, int(port))) as idle:
+        idle.sendall(b"GET /metrics HT")
+        assert one.stop() == 0, one.log()

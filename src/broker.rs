@@ -161,19 +161,20 @@ pub fn run(
     read_again: impl Fn() -> Result<Settings, ConfigError> + 'static,
     ready: impl FnOnce(SocketAddr, Option<SocketAddr>),
 ) -> Result<(), BrokerError> {
-    let Prepared { lock: _lock, address, .. } = prepare(&settings)?;
+    let Prepared { lock: _lock, addresses, .. } = prepare(&settings)?;
     let http_listener = bind_http(&settings)?;
     let settings = Arc::new(settings);
     let given = settings.clone();
     let shards = settings.shards.len();
-    let control = Control::open(&settings.data_dir, shards as u16, node_settings(&settings, address))?;
+    let control = Control::open(&settings.data_dir, shards as u16, node_settings(&settings, &addresses))?;
     let (view, settings) = (control.view(), control.settings());
     let first_cpu = settings.shards[0].core;
     let former = former_generation(first_cpu, &settings, &view)?;
 
     let (control_sender, control_requests) = mpsc::channel(CONTROL_REQUESTS_MAX);
     let (reports, reported) = channel();
-    let (cores, links, metrics) = start_cores(&settings, address, &view, former, &control_sender, &reports)?;
+    let (cores, links, metrics) =
+        start_cores(&settings, &addresses, &view, former, &control_sender, &reports)?;
     // Control ends when nobody can ask it any more: the reload must not be who keeps it.
     let to_control = control_sender.downgrade();
     drop((control_sender, reports));
@@ -202,10 +203,10 @@ pub fn run(
         Some(listener) => Some(http::serve(listener, watched)?),
         None => None,
     };
-    ready(address, http);
+    ready(addresses[0], http);
     let manager = ServiceManager::of_environment().map(Rc::new);
     if let Some(manager) = &manager {
-        manager.ready(&format!("on {address}, {shards} shards"));
+        manager.ready(&format!("on {}, {shards} shards", addresses[0]));
     }
     let boxed = links.iter().map(|link| Box::new(link.clone()) as Box<dyn ShardLink>).collect();
     let every = Duration::from_millis(settings.metrics_log_interval_ms);
@@ -265,13 +266,18 @@ fn failure((core, report): (usize, Report)) -> Option<String> {
     }
 }
 
-fn node_settings(settings: &Arc<Settings>, address: SocketAddr) -> NodeSettings {
+fn node_settings(settings: &Arc<Settings>, addresses: &[SocketAddr]) -> NodeSettings {
     let advertised = &settings.advertised;
-    let port = if advertised.port == 0 { address.port() } else { advertised.port };
-    NodeSettings {
-        broker: Broker { id: settings.broker_id, host: advertised.host.clone(), port },
-        settings: settings.clone(),
+    let broker = |(index, address): (u16, &SocketAddr)| Broker {
+        id: settings.broker_of(ShardId(index)),
+        host: advertised.host.clone(),
+        port: if advertised.port == 0 { address.port() } else { advertised.port + index },
+    };
+    let mut brokers: Vec<_> = (0..).zip(addresses).map(broker).collect();
+    if !settings.per_core_listeners {
+        brokers.truncate(1);
     }
+    NodeSettings { brokers, settings: settings.clone() }
 }
 
 /// What the data directory holds, with directories of partitions that nobody knows set aside.
@@ -302,7 +308,7 @@ type Started = (Vec<Core>, Vec<Link>, Vec<Arc<ShardMetrics>>);
 
 fn start_cores(
     settings: &Arc<Settings>,
-    address: SocketAddr,
+    addresses: &[SocketAddr],
     view: &Arc<ClusterView>,
     former: Generation,
     control: &ControlSender,
@@ -340,7 +346,7 @@ fn start_cores(
             control: control.clone(),
             view: view.clone(),
             former,
-            listener: net::listen(address)?,
+            listener: net::listen(addresses[index])?,
             metrics: counted,
             throttles: throttles.clone(),
             reports: reports.clone(),

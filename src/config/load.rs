@@ -111,6 +111,7 @@ impl Loader {
             self.check_shard(shard)?;
         }
         let advertised = self.advertised()?;
+        self.check_ports(shards.len(), &advertised)?;
         let topic_texts = self.draft.topics;
         let topic_defaults = topic::settings(&BTreeMap::new(), &topic_texts);
         let node_of =
@@ -237,6 +238,18 @@ impl Loader {
         Ok(())
     }
 
+    /// With one listener for each core, ports count up from the first.
+    fn check_ports(&self, shards: usize, advertised: &Endpoint) -> Result<(), ConfigError> {
+        let settings = &self.draft.settings;
+        let first = settings.listen.port.max(advertised.port);
+        if !settings.per_core_listeners || usize::from(first) + shards - 1 <= usize::from(u16::MAX) {
+            return Ok(());
+        }
+        let message =
+            format!("per_core_listeners: the ports of {shards} cores from {first} on end above {}", u16::MAX);
+        Err(ConfigError::Conflict { place: self.place_of("per_core_listeners"), message })
+    }
+
     fn advertised(&self) -> Result<Endpoint, ConfigError> {
         match &self.draft.advertised {
             Some(endpoint) => Ok(endpoint.clone()),
@@ -339,6 +352,7 @@ fn empty_draft() -> Draft {
             cleaner_io_bytes_per_second: 0,
             cleaner_backoff_ms: 0,
             listen: nowhere.clone(),
+            per_core_listeners: false,
             advertised: nowhere,
             connections_max: 0,
             connections_max_idle_ms: 0,

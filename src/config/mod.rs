@@ -23,7 +23,7 @@ mod value;
 
 use std::path::PathBuf;
 
-use crate::model::{BrokerId, TopicSettings};
+use crate::model::{BrokerId, ShardId, TopicSettings};
 
 pub use broker::BrokerSetting;
 pub use broker::Origin;
@@ -66,6 +66,8 @@ pub struct Settings {
     pub metrics_log_interval_ms: u64,
     /// `listeners`
     pub listen: Endpoint,
+    /// `per_core_listeners`
+    pub per_core_listeners: bool,
     /// `advertised.listeners`; port 0 stands for the port that `listen` got.
     pub advertised: Endpoint,
     /// `max.connections`, on all shards together.
@@ -163,4 +165,20 @@ pub struct ShardSettings {
     pub housekeeping_shares: usize,
     /// `spin.us`: 0 sleeps at once.
     pub spin_us: u64,
+}
+
+impl Settings {
+    /// The broker that clients know a shard as: with [`Settings::per_core_listeners`] each is one of its own.
+    #[must_use]
+    pub fn broker_of(&self, shard: ShardId) -> BrokerId {
+        let place = if self.per_core_listeners { BrokerId::from(shard.0) } else { 0 };
+        self.broker_id.saturating_add(place)
+    }
+
+    /// Whether clients know a shard of this node as that broker.
+    #[must_use]
+    pub fn is_own(&self, broker: BrokerId) -> bool {
+        let last = ShardId(self.shards.len().saturating_sub(1) as u16);
+        (self.broker_id..=self.broker_of(last)).contains(&broker)
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::model::ShardId;
+
 use super::{
     Place, Settings, ShardsOf,
     table::{Kind, Row, SHARDS},
@@ -115,16 +117,23 @@ impl Settings {
                 let _ = write!(text, "#   {}", own.unwrap_or(effective).line(name));
             }
         }
-        let listen = &self.listen;
-        let port = match self.advertised.port {
-            0 => "the port it gets".to_owned(),
-            port => port.to_string(),
-        };
-        let _ = writeln!(
-            text,
-            "\n# every core listens on {listen}; clients are told {} port {port}",
-            self.advertised.host
-        );
+        text.push('\n');
+        if !self.per_core_listeners {
+            let (listen, host, port) =
+                (&self.listen, &self.advertised.host, shown_port(self.advertised.port, 0));
+            let _ = writeln!(text, "# every core listens on {listen}; clients are told {host} port {port}");
+            return text;
+        }
+        for (index, shard) in (0..).zip(&self.shards) {
+            let broker = self.broker_of(ShardId(index));
+            let (host, port) = (&self.listen.host, shown_port(self.listen.port, index));
+            let (told, told_port) = (&self.advertised.host, shown_port(self.advertised.port, index));
+            let _ = writeln!(
+                text,
+                "# core {} is broker {broker} and listens on {host} port {port}; clients are told {told} port {told_port}",
+                shard.core
+            );
+        }
         text
     }
 
@@ -167,5 +176,12 @@ impl Settings {
         });
         let value = |side: &Option<(String, Place)>| side.as_ref().map(|(value, _)| value.clone());
         pairs.filter(|pair| value(&pair.first) != value(&pair.second)).collect()
+    }
+}
+
+fn shown_port(first: u16, index: u16) -> String {
+    match first {
+        0 => "the one it gets".to_owned(),
+        port => (port + index).to_string(),
     }
 }

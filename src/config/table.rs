@@ -280,6 +280,8 @@ const OWN: &[Row] = &[
         "Where clients connect: HOST:PORT; port 0 takes a free one."),
     row("advertised.listeners", "", text(|d, t| advertised(t).map(|endpoint| d.advertised = endpoint)),
         "What clients are told to connect to; empty: the same as listeners."),
+    row("per_core_listeners", "false", Kind::Flag { set: |d, flag| d.settings.per_core_listeners = flag },
+        "Each core is a broker to clients: node.id and the port of listeners count up with the cores, and clients reach each partition on the core that owns it."),
     live(row("max.connections", "12288", number(Count, 1..=1_000_000, |d, n| d.settings.connections_max = n as usize),
         "Connections open at once on the whole broker; one more is closed at once.")),
     live(row("connections.max.idle.ms", "10min", number(Milliseconds, 1_000..=365 * DAY_MS, |d, n| d.settings.connections_max_idle_ms = n as u64),

@@ -121,7 +121,7 @@ impl Cluster {
         let broker = match name {
             "" => None,
             id => match id.parse::<i32>() {
-                Ok(id) if id == own => Some(id),
+                Ok(id) if self.given().is_own(id) => Some(own),
                 Ok(id) => {
                     let why = format!("Unexpected broker id, expected {own}, but received {id}");
                     return Err(AlterError::UnknownBroker(why));

@@ -26,8 +26,8 @@ pub const PRODUCER_ID_BLOCK: i64 = 1000;
 /// What the node brings along: nothing of it is in the metadata log.
 #[derive(Debug, Clone)]
 pub struct NodeSettings {
-    /// This node as clients are told of it.
-    pub broker: Broker,
+    /// This node as clients are told of it: one broker, or one for each of its shards.
+    pub brokers: Vec<Broker>,
     /// The settings that files and flags gave.
     pub settings: Arc<Settings>,
 }
@@ -52,7 +52,7 @@ pub enum ApplyError {
 /// All that control decides about.
 #[derive(Debug, Clone)]
 pub struct Cluster {
-    broker: Broker,
+    brokers: Vec<Broker>,
     /// What files and flags gave, and over it what clients have set.
     given: Arc<Settings>,
     settings: Arc<Settings>,
@@ -70,10 +70,11 @@ impl Cluster {
     #[must_use]
     pub fn new(node: NodeSettings) -> Self {
         let mut view = ClusterView::default();
-        view.controller = node.broker.id;
-        view.brokers.push(node.broker.clone());
+        assert!(!node.brokers.is_empty(), "a node is at least one broker");
+        view.controller = node.brokers[0].id;
+        view.brokers.clone_from(&node.brokers);
         Self {
-            broker: node.broker,
+            brokers: node.brokers,
             topic_defaults: Arc::new(node.settings.topic_texts()),
             settings: node.settings.clone(),
             given: node.settings,
@@ -152,6 +153,8 @@ impl Cluster {
                     return Err(ApplyError::UnknownPartition(topic.id, *partition));
                 };
                 view.shard = ShardId(*shard);
+                view.leader = self.broker_of(view.shard);
+                (view.replicas, view.in_sync) = (vec![view.leader], vec![view.leader]);
                 self.view_mut().insert_topic(topic);
             }
             Command::TopicConfigured { topic, overrides } => {
@@ -161,7 +164,7 @@ impl Cluster {
                 self.view_mut().insert_topic(topic);
             }
             Command::BrokerConfigured { broker, overrides } => {
-                let own = self.broker.id;
+                let own = self.broker_id();
                 let known = Arc::make_mut(&mut self.overrides);
                 match broker {
                     None => known.all.clone_from(overrides),
@@ -202,14 +205,17 @@ impl Cluster {
     }
 
     fn partition_views(&self, first: usize, placements: &[Placement]) -> Vec<PartitionView> {
-        let broker = self.broker.id;
-        let view = |(index, placement): (usize, &Placement)| PartitionView {
-            index: PartitionIndex::new(index as i32),
-            leader: broker,
-            leader_epoch: LeaderEpoch::new(placement.leader_epoch),
-            shard: ShardId(placement.shard),
-            replicas: vec![broker],
-            in_sync: vec![broker],
+        let view = |(index, placement): (usize, &Placement)| {
+            let shard = ShardId(placement.shard);
+            let broker = self.broker_of(shard);
+            PartitionView {
+                index: PartitionIndex::new(index as i32),
+                leader: broker,
+                leader_epoch: LeaderEpoch::new(placement.leader_epoch),
+                shard,
+                replicas: vec![broker],
+                in_sync: vec![broker],
+            }
         };
         (first..).zip(placements).map(view).collect()
     }
@@ -246,7 +252,8 @@ impl Cluster {
             Command::ShardsCounted { shards: self.shards },
             Command::ProducerIdsReserved { next: self.next_producer_id },
         ]];
-        for (broker, overrides) in [(None, &self.overrides.all), (Some(self.broker.id), &self.overrides.own)]
+        for (broker, overrides) in
+            [(None, &self.overrides.all), (Some(self.broker_id()), &self.overrides.own)]
         {
             if !overrides.is_empty() {
                 records[0].push(Command::BrokerConfigured { broker, overrides: overrides.clone() });
@@ -296,7 +303,13 @@ impl Cluster {
 
     /// This node's id.
     pub(super) fn broker_id(&self) -> BrokerId {
-        self.broker.id
+        self.brokers[0].id
+    }
+
+    /// The broker that clients know a shard as. A shard that is no more keeps the first's until its partitions
+    /// have moved.
+    fn broker_of(&self, shard: ShardId) -> BrokerId {
+        self.brokers.get(shard.index()).unwrap_or(&self.brokers[0]).id
     }
 
     /// How many shards the node runs with.

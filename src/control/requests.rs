@@ -142,6 +142,9 @@ pub enum TopicError {
 /// Kafka keeps its own metadata under this name. Source: Kafka, `Topic.CLUSTER_METADATA_TOPIC_NAME`.
 const CLUSTER_METADATA_TOPIC: &str = "__cluster_metadata";
 
+/// Replicas of one partition: a node keeps one, also where clients know each of its cores as a broker.
+const REPLICAS_MAX: usize = 1;
+
 impl Cluster {
     /// Judges one topic that shall be created under `id`.
     ///
@@ -162,7 +165,12 @@ impl Cluster {
         let count =
             if new.assignments.is_empty() { self.chosen_count(new)? } else { self.assigned_count(new)? };
         self.validate_room_for(count)?;
-        let partitions = placements(place_new(self.view(), self.shards(), None, count));
+        let mut shards = place_new(self.view(), self.shards(), None, count);
+        for (partition, brokers) in &new.assignments {
+            let shard = usize::try_from(*partition).ok().and_then(|at| shards.get_mut(at));
+            self.assign(shard.expect("assignments are numbered from 0"), brokers);
+        }
+        let partitions = placements(shards);
         let internal = internal::is_internal(name.as_str());
         Ok(Command::TopicCreated { name: Name(name), id: Id(id), internal, partitions, overrides })
     }
@@ -207,7 +215,10 @@ impl Cluster {
             }
         }
         self.validate_room_for(added)?;
-        let shards = place_new(self.view(), self.shards(), Some(topic), added);
+        let mut shards = place_new(self.view(), self.shards(), Some(topic), added);
+        for (shard, brokers) in shards.iter_mut().zip(new.assignments.iter().flatten()) {
+            self.assign(shard, brokers);
+        }
         Ok(Command::PartitionsAdded { topic: Id(topic.id), partitions: placements(shards) })
     }
 
@@ -244,7 +255,7 @@ impl Cluster {
             count if count > 0 => count,
             _ => return Err(TopicError::PartitionsNotPositive),
         };
-        let brokers = self.view().brokers.len();
+        let brokers = REPLICAS_MAX;
         if usize::try_from(factor).unwrap_or(0) > brokers {
             return Err(TopicError::TooFewBrokers { wanted: factor, brokers });
         }
@@ -294,12 +305,28 @@ impl Cluster {
                 return refuse(format!("the broker {broker} more than once."));
             }
         }
+        if brokers.len() > REPLICAS_MAX {
+            return refuse(format!(
+                "{} replicas; this node keeps {REPLICAS_MAX} of each partition.",
+                brokers.len()
+            ));
+        }
         match replicas {
             Some(replicas) if replicas != brokers.len() => refuse(format!(
                 "a partition with {} replica(s), but this is not consistent with previous partitions, which have {replicas} replica(s).",
                 brokers.len()
             )),
             _ => Ok(()),
+        }
+    }
+
+    /// A broker that clients know one shard as gets what it is assigned; otherwise we choose.
+    fn assign(&self, shard: &mut ShardId, brokers: &[BrokerId]) {
+        let known = &self.view().brokers;
+        if let Some(at) = known.iter().position(|known| brokers.first() == Some(&known.id))
+            && known.len() > 1
+        {
+            *shard = ShardId(at as u16);
         }
     }
 

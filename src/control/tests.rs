@@ -12,7 +12,7 @@ use crate::{
 
 fn node() -> NodeSettings {
     NodeSettings {
-        broker: Broker { id: 1, host: "127.0.0.1".to_owned(), port: 9092 },
+        brokers: vec![Broker { id: 1, host: "127.0.0.1".to_owned(), port: 9092 }],
         settings: settings(&[]),
     }
 }

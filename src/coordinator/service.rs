@@ -173,7 +173,7 @@ impl Coordinator {
         let Some(topic) = view.topic(OFFSETS_TOPIC) else { return Err(CoordinatorError::NotCoordinator) };
         let index = partition_of(group, topic.partitions.len() as i32);
         let Some(placed) = topic.partition(index) else { return Err(CoordinatorError::NotCoordinator) };
-        if placed.leader != self.shard.settings().broker_id {
+        if !self.shard.settings().is_own(placed.leader) {
             return Err(CoordinatorError::NotCoordinator);
         }
         let message = Message::Call(Box::new(GroupCall { group: group.to_owned(), request }));
@@ -184,14 +184,17 @@ impl Coordinator {
         }
     }
 
-    /// The groups of all cores.
+    /// The groups that the broker coordinates as which clients know this core: those of all cores, or its own.
     ///
     /// # Errors
     /// Not all of them are loaded.
     pub async fn list_all(self: &Rc<Self>) -> Result<Vec<Listed>, CoordinatorError> {
         let view = self.shard.view();
         let Some(topic) = view.topic(OFFSETS_TOPIC) else { return Ok(Vec::new()) };
-        let owners: BTreeSet<_> = topic.partitions.iter().map(|placed| placed.shard).collect();
+        let owners: BTreeSet<_> = match self.shard.settings().per_core_listeners {
+            true => [self.shard.id()].into(),
+            false => topic.partitions.iter().map(|placed| placed.shard).collect(),
+        };
         let mut all = Vec::new();
         for owner in owners {
             let reply = self.shard.ask_guest(owner, Box::new(Message::List)).await;

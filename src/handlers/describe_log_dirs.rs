@@ -46,6 +46,9 @@ pub async fn handle(shard: &Rc<Shard>, head: Head, body: Bytes) -> Result<Descri
             }
         }
     }
+    // Every broker is asked for its own.
+    let own = shard.settings().broker_of(shard.id());
+    asked.retain(|(_, placed)| placed.leader == own);
     let questions = asked.into_iter().map(|(topic, placed)| {
         let partition = TopicPartition { topic: topic.id, partition: placed.index };
         (placed.shard, partition, (topic.name.clone(), placed.index))

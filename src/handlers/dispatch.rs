@@ -285,7 +285,7 @@ pub(super) fn leader_here<'a>(
 ) -> Result<(&'a TopicView, &'a PartitionView), ErrorCode> {
     let topic = topic.ok_or(ErrorCode::UnknownTopicOrPartition)?;
     let placed = topic.partition(index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    if placed.leader != shard.settings().broker_id {
+    if !shard.settings().is_own(placed.leader) {
         return Err(ErrorCode::NotLeaderOrFollower);
     }
     Ok((topic, placed))

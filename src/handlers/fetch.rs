@@ -189,7 +189,7 @@ fn owner_of(
 ) -> Result<(ShardId, TopicPartition), ErrorCode> {
     let placed =
         topic.partition(PartitionIndex::new(wanted.index)).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    if placed.leader != shard.settings().broker_id {
+    if !shard.settings().is_own(placed.leader) {
         return Err(ErrorCode::NotLeaderOrFollower);
     }
     Ok((placed.shard, TopicPartition { topic: topic.id, partition: placed.index }))

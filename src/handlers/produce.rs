@@ -161,7 +161,7 @@ fn check(
     let placed = topic
         .partition(PartitionIndex::new(index))
         .ok_or_else(|| refused(index, ErrorCode::UnknownTopicOrPartition, None))?;
-    if placed.leader != shard.settings().broker_id {
+    if !shard.settings().is_own(placed.leader) {
         return Err(refused(index, ErrorCode::NotLeaderOrFollower, None));
     }
     if topic.internal {

@@ -68,7 +68,7 @@ impl Node {
         let given = load(None, &flags, &[Cpu { core: 0, numa_node: 0 }]).expect("sound settings");
         let settings = HandlerSettings::new(&given);
         let node = NodeSettings {
-            broker: Broker { id: 1, host: "127.0.0.1".to_owned(), port: 9092 },
+            brokers: vec![Broker { id: 1, host: "127.0.0.1".to_owned(), port: 9092 }],
             settings: Arc::new(given),
         };
         let data = tempfile::tempdir().expect("directory");

@@ -136,8 +136,8 @@ pub enum StartError {
 pub struct Prepared {
     /// Held as long as the broker runs.
     pub lock: DataLock,
-    /// What every shard listens on; the port is never 0.
-    pub address: SocketAddr,
+    /// What each shard listens on, by its number; the port is never 0. All the same unless each core has its own.
+    pub addresses: Vec<SocketAddr>,
     /// Files and sockets that this process may have open.
     pub open_files_max: u64,
 }
@@ -155,7 +155,7 @@ const PORT_TRY_INTERVAL: std::time::Duration = std::time::Duration::from_millis(
 pub fn prepare(settings: &Settings) -> Result<Prepared, StartError> {
     probe_io_uring()?;
     let lock = open_data_directory(&settings.data_dir, settings.allow_tmpfs)?;
-    let address = check_listen(&settings.listen)?;
+    let addresses = check_addresses(settings)?;
     let open_files_max = raise_open_files_max();
     let wanted = limits::open_files_wanted(settings);
     if open_files_max < wanted {
@@ -164,7 +164,27 @@ pub fn prepare(settings: &Settings) -> Result<Prepared, StartError> {
              {wanted}; raise the limit (ulimit -Hn, LimitNOFILE=) or lower the settings"
         );
     }
-    Ok(Prepared { lock, address, open_files_max })
+    Ok(Prepared { lock, addresses, open_files_max })
+}
+
+fn check_addresses(settings: &Settings) -> Result<Vec<SocketAddr>, StartError> {
+    let shards = settings.shards.len();
+    if !settings.per_core_listeners {
+        return Ok(vec![check_listen(&settings.listen)?; shards]);
+    }
+    let mut addresses = Vec::with_capacity(shards);
+    while addresses.len() < shards {
+        let mut endpoint = settings.listen.clone();
+        if endpoint.port != 0 {
+            endpoint.port += addresses.len() as u16;
+        }
+        let address = check_listen(&endpoint)?;
+        // A free port is free until it is listened on, and may be found twice.
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    Ok(addresses)
 }
 
 /// The address to listen on, if nobody else does; for port 0, with a port that is free.

@@ -1,0 +1,83 @@
+"""The report card: results are kept in report.json, REPORT.md is written from them."""
+
+import json
+
+import rebalances
+from toolchains import SOURCES
+
+OWN = [
+    "ten keyed messages with a callback",
+    "group consumer with auto-commit",
+    "group consumer with manual commit",
+    "four partitions of JSON",
+    "seek by time",
+    "headers",
+    "all codecs",
+    "admin",
+    "idle connection",
+]
+SCENARIOS = OWN[:4] + list(rebalances.SCENARIOS) + OWN[4:]
+RESULTS, REPORT = SOURCES / "report.json", SOURCES / "REPORT.md"
+HEAD = """# What clients say
+
+Written by `scripts/clients` and `scripts/suites`; not edited by hand. Each client is the published library, unmodified, at
+the version shown, in a program of this directory that reads like the client's introduction. Every client gets a broker of
+its own with default settings.
+"""
+SUITES = """
+## The clients' own suites
+
+Tests of the clients' authors, fetched with the package and run against one broker by `scripts/suites NAME`. An allow-list
+in `suites/` names what passes and only grows; what fails has its reason beside it.
+"""
+
+
+def load():
+    return json.loads(RESULTS.read_text()) if RESULTS.exists() else {"clients": {}, "suites": {}}
+
+
+def keep(kind, name, one):
+    """Replaces what is known of one client or suite and writes both files; returns all results."""
+    results = load()
+    results[kind][name] = one
+    RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
+    REPORT.write_text("".join(line + "\n" for line in render(results)))
+    return results
+
+
+def row(cells):
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def table(results):
+    """Clients below each other, one column for each scenario."""
+    yield row(["client", "version", *SCENARIOS])
+    yield row(["---"] * (2 + len(SCENARIOS)))
+    for client, of_client in sorted(results.items()):
+        found = of_client["scenarios"]
+        yield row([client, of_client["version"], *[found[name]["result"] if name in found else "" for name in SCENARIOS]])
+
+
+def details(results, kind):
+    for client, of_client in sorted(results.items()):
+        for name, one in of_client["scenarios"].items():
+            if one["result"] == kind:
+                yield f"- {client}, {name}: {one['detail']}"
+
+
+def render(results):
+    yield from HEAD.splitlines()
+    yield ""
+    yield from table(results["clients"])
+    for kind, title in (("fail", "Failed"), ("skipped", "Skipped")):
+        lines = list(details(results["clients"], kind))
+        if lines:
+            yield from ["", f"{title}:", "", *lines]
+    if results["suites"]:
+        yield from SUITES.splitlines()
+        yield ""
+        yield row(["suite", "version", "tests", "pass", "skipped by the suite", "fail", "of them need what is not built yet"])
+        yield row(["---"] * 7)
+        for suite, one in sorted(results["suites"].items()):
+            cells = [one[key] for key in ("version", "tests", "passed", "skipped", "failed", "not_built")]
+            yield row([suite, *cells])

@@ -204,7 +204,8 @@ impl Run {
 
     async fn repeat(self: Rc<Self>) {
         let mut buffer = AlignedBuffer::with_capacity(self.pattern.block);
-        while Instant::now() < self.until && self.failed.borrow().is_none() {
+        // At least one each, however late they come to it.
+        loop {
             let start = Instant::now();
             match self.once(buffer).await {
                 Ok(back) => buffer = back,
@@ -218,6 +219,9 @@ impl Run {
             let mut latencies = self.latencies_us.borrow_mut();
             if latencies.len() < SAMPLES_MAX {
                 latencies.push(start.elapsed().as_micros().try_into().unwrap_or(u32::MAX));
+            }
+            if Instant::now() >= self.until || self.failed.borrow().is_some() {
+                break;
             }
         }
         self.running.set(self.running.get() - 1);
@@ -264,7 +268,7 @@ async fn run_pattern(
         pattern: pattern.name.to_owned(),
         block_bytes: pattern.block as u32,
         depth,
-        per_second: (run.done.get() as f64 / elapsed.as_secs_f64()) as u64,
+        per_second: (run.done.get() as f64 / elapsed.as_secs_f64()).ceil() as u64,
         p50_us: percentile(&latencies, 50),
         p99_us: percentile(&latencies, 99),
     })

@@ -3,11 +3,13 @@
 //! The room reads and writes files of the host below one root (`host.rs`), and knows nothing of a running broker.
 //! In the order to read them: `knob.rs` (what a knob is), `knobs/` (one file each), `change.rs` and `record.rs`
 //! (how a change is made so that it can be taken back, also after `kill -9`), `work.rs` (all knobs at once),
-//! `profile.rs`, `device.rs` (from the data directory to its disks), `report.rs`; `disk.rs` measures.
+//! `profile.rs`, `device.rs` (from the data directory to its disks), `report.rs`; `disk.rs` measures,
+//! `doctor.rs` explains.
 
 mod change;
 mod device;
 mod disk;
+mod doctor;
 mod host;
 mod knob;
 mod knobs;
@@ -73,6 +75,9 @@ pub struct CheckArgs {
     /// What is looked at.
     #[command(flatten)]
     pub scope: Scope,
+    /// Say whether a broker can run here, and what exactly helps if not
+    #[arg(long, conflicts_with = "json")]
+    pub explain: bool,
     /// Print JSON instead of a table
     #[arg(long)]
     pub json: bool,
@@ -158,9 +163,13 @@ pub fn run(command: &TuneCommand) -> ExitCode {
 impl Scope {
     fn look(&self, host: &Host) -> Result<Vec<Look>, ToolError> {
         let wanted = self.profile.as_deref().map(Wanted::of).transpose().map_err(ToolError::Usage)?;
-        let data = std::path::absolute(&self.data).map_err(|error| ToolError::Usage(error.to_string()))?;
+        let data = self.data()?;
         let scene = Scene { host, data: &data, disks: device::disks_of(host, &data) };
         Ok(work::look(&scene, self.knobs()?, &wanted.unwrap_or_default())?)
+    }
+
+    fn data(&self) -> Result<PathBuf, ToolError> {
+        std::path::absolute(&self.data).map_err(|error| ToolError::Usage(error.to_string()))
     }
 
     fn knobs(&self) -> Result<Vec<&'static Knob>, ToolError> {
@@ -178,7 +187,13 @@ impl Scope {
 }
 
 fn check(args: &CheckArgs) -> Result<bool, ToolError> {
-    let looks = args.scope.look(&Host::at(&args.scope.root))?;
+    let host = Host::at(&args.scope.root);
+    if args.explain {
+        let (symptoms, remedies) = doctor::judge(&doctor::examine(&host, &args.scope.data()?));
+        print!("{}", doctor::text(&symptoms, &remedies));
+        return Ok(doctor::is_well(&symptoms));
+    }
+    let looks = args.scope.look(&host)?;
     if args.json {
         println!("{:#}", report::as_json(&looks));
     } else {

@@ -316,7 +316,8 @@ mod tests {
     fn verdict(acks: &[Ack], sequences: &[Option<u64>]) -> [u64; 5] {
         let mut verifier = AckVerifier::new(3, acks);
         for (offset, sequence) in (0..).zip(sequences) {
-            let identity = sequence.map(|sequence| Identity { run: 9, stream: 1, sequence, intended: 0 });
+            let identity =
+                sequence.map(|sequence| Identity { run: 9, stream: 1, sequence, intended: 0, entropy: 100 });
             verifier.record(offset, identity.as_ref());
         }
         let v = verifier.finish();

@@ -7,12 +7,13 @@
 //! In the order to read them:
 //! - [`args`], [`run`]: the command line, and how a run is put together and reported;
 //! - [`clock`], [`schedule`], [`stats`]: time, when records are due, what is counted;
-//! - [`value`], [`payload`], [`batch`], [`compression`]: what is sent;
+//! - [`sizes`], [`keys`], [`value`], [`payload`], [`batch`], [`compression`]: what is sent;
 //! - [`client`]: the protocol, as a client speaks it;
 //! - [`produce`]: streams, connections, the sending thread;
 //! - [`reader`], [`verify`], [`ack_log`], [`consume`]: what is read, and what is checked of it;
+//! - [`validity`]: whether a run was the load that it claims to be;
 //! - [`writes`]: what the broker's process writes to its disk meanwhile; [`resources`]: what else it costs;
-//! - [`poll`]: epoll; [`report`]: tables, JSON, interval logs.
+//! - [`poll`]: epoll; [`pin`]: threads on cores; [`report`]: tables, JSON, interval logs, pages.
 //!
 //! State machines ([`schedule`], [`produce::stream`], [`produce::connection`], [`verify`], [`ack_log`]) know
 //! neither sockets nor a clock; the two `worker` modules own those. No thread shares anything while it measures.
@@ -24,7 +25,9 @@ pub mod client;
 mod clock;
 mod compression;
 mod consume;
+mod keys;
 mod payload;
+mod pin;
 mod poll;
 mod produce;
 mod reader;
@@ -32,7 +35,9 @@ mod report;
 mod resources;
 mod run;
 mod schedule;
+mod sizes;
 mod stats;
+mod validity;
 mod value;
 mod verify;
 mod writes;

@@ -57,6 +57,8 @@ pub struct Counts {
     pub bytes: u64,
     /// Bytes of the acknowledged batches, as they were sent.
     pub batch_bytes: u64,
+    /// Bytes of the same batches, had they not been compressed.
+    pub raw_bytes: u64,
     /// Requests answered.
     pub requests: u64,
     /// Records that the broker refused.
@@ -72,11 +74,18 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// Uncompressed bytes of batches for each byte that was sent; `None` if nothing was compressed.
+    pub fn compression_ratio(&self) -> Option<f64> {
+        let compressed = self.batch_bytes > 0 && self.raw_bytes != self.batch_bytes;
+        compressed.then(|| self.raw_bytes as f64 / self.batch_bytes as f64)
+    }
+
     /// Adds all of `other`.
     pub fn add(&mut self, other: &Self) {
         self.records += other.records;
         self.bytes += other.bytes;
         self.batch_bytes += other.batch_bytes;
+        self.raw_bytes += other.raw_bytes;
         self.requests += other.requests;
         self.failed += other.failed;
         self.unknown += other.unknown;
@@ -86,14 +95,38 @@ impl Counts {
     }
 }
 
-/// Which side of the broker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
+/// What a worker does; each role has histograms of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Role {
     /// Sends.
     Produce,
     /// Reads.
     Consume,
+    /// Reads what is being written, as one of several that do.
+    Tail(u16),
+    /// Reads from the beginning while others write, as one of several that do.
+    CatchUp(u16),
+    /// Commits offsets.
+    Commit,
+}
+
+impl Role {
+    /// Whether it reads records.
+    pub fn reads(self) -> bool {
+        matches!(self, Self::Consume | Self::Tail(_) | Self::CatchUp(_))
+    }
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Produce => f.pad("produce"),
+            Self::Consume => f.pad("consume"),
+            Self::Tail(nth) => f.pad(&format!("tail-{nth}")),
+            Self::CatchUp(nth) => f.pad(&format!("catch-{nth}")),
+            Self::Commit => f.pad("commit"),
+        }
+    }
 }
 
 /// From a worker to the reporter.
@@ -163,18 +196,17 @@ impl Meter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schedule::Schedule;
+    use crate::schedule::{Schedule, Shape};
 
     /// Goal: coordinated omission cannot happen; a stall shows with its whole weight.
     /// Method: 1,000 records/s for 10 s, the broker answers each at once but stands still for one second;
     /// the records that were due meanwhile are acknowledged when it is over.
     #[test]
     fn a_stall_shows_with_its_whole_weight() {
-        let schedule = Schedule::new(0, 1000, 1);
+        let schedule = Schedule::new(0, 1000, 1, Shape::Constant, 0);
         let stall = 4 * SECOND..5 * SECOND;
         let mut times = Times::default();
-        for sequence in 0..10_000 {
-            let intended = schedule.intended(0, sequence);
+        for intended in schedule.arrivals(0).take(10_000) {
             let answered = if stall.contains(&intended) { stall.end } else { intended };
             times.record(answered + 100_000 - intended, 1);
         }

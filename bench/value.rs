@@ -2,21 +2,26 @@
 //!
 //! | bytes  | field      | meaning                                                            |
 //! |--------|------------|--------------------------------------------------------------------|
-//! | 0..4   | magic      | `CLB1`                                                             |
-//! | 4..8   | check      | CRC-32C of bytes 8..36                                             |
+//! | 0..3   | magic      | `CLB`                                                              |
+//! | 3      | entropy    | percent of the body that does not compress                         |
+//! | 4..8   | check      | CRC-32C of bytes 3 and 8..36                                       |
 //! | 8..16  | run        | random number of the producing run                                 |
 //! | 16..20 | stream     | producer within the run; its records to one partition are in order |
 //! | 20..28 | sequence   | 0, 1, 2, ... within the stream                                     |
 //! | 28..36 | intended   | Unix nanoseconds at which the record was meant to leave            |
-//! | 36..   | body       | pattern block, from a position that follows from the sequence      |
+//! | 36..   | body       | pattern block, from a position and under a mask that follow from the sequence |
 //!
-//! Integers are big-endian. Filling a body is one copy from a block that stays in cache and checking it one
-//! comparison, so every byte of every record is verified at full speed.
+//! Integers are big-endian. Filling a body is one pass over a block that stays in cache and checking it another,
+//! so every byte of every record is verified at full speed. The block is random for the first `entropy` percent of
+//! each [`UNIT_BYTES`] and zero after; the mask, eight bytes that differ from record to record and from one passage of
+//! the block to the next, keeps a codec from finding in one record what it has seen in another.
 
 use std::sync::OnceLock;
 
+use crate::schedule::mix;
+
 /// First bytes of every synthetic value.
-pub const MAGIC: [u8; 4] = *b"CLB1";
+pub const MAGIC: [u8; 3] = *b"CLB";
 
 /// Bytes before the body: the smallest synthetic value.
 pub const HEADER_BYTES: usize = 36;
@@ -28,7 +33,13 @@ const BLOCK_BYTES: usize = 16 * 1024;
 /// differ and the starts walk over the whole block.
 const STEP_BYTES: usize = 64 * 5;
 
-const _: () = assert!(BLOCK_BYTES.is_multiple_of(64));
+/// Piece of the block whose first part is random and whose rest is not: large enough for a codec to notice.
+const UNIT_BYTES: usize = 512;
+
+/// Entropy of a body of which nothing compresses.
+pub const ENTROPY_MAX: u8 = 100;
+
+const _: () = assert!(BLOCK_BYTES.is_multiple_of(UNIT_BYTES) && UNIT_BYTES.is_multiple_of(64));
 
 /// What names a synthetic record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +52,8 @@ pub struct Identity {
     pub sequence: u64,
     /// Unix nanoseconds at which the record was meant to leave.
     pub intended: u64,
+    /// Percent of the body that does not compress.
+    pub entropy: u8,
 }
 
 /// What is wrong with a value.
@@ -57,31 +70,29 @@ pub enum ValueFault {
     },
 }
 
-/// The pattern: `BLOCK_BYTES` of a fixed pseudo-random sequence.
-fn block() -> &'static [u8] {
-    static BLOCK: OnceLock<Vec<u8>> = OnceLock::new();
-    BLOCK.get_or_init(|| {
-        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-        let mut bytes = Vec::with_capacity(BLOCK_BYTES);
-        while bytes.len() < BLOCK_BYTES {
-            // splitmix64: every 8 bytes are independent enough not to compress.
-            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut z = state;
-            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            bytes.extend_from_slice(&(z ^ (z >> 31)).to_le_bytes());
-        }
-        bytes
+/// The pattern of an entropy: `BLOCK_BYTES` of a fixed pseudo-random sequence, with zeros in between.
+fn block(entropy: u8) -> &'static [u8] {
+    static BLOCKS: [OnceLock<Vec<u8>>; ENTROPY_MAX as usize + 1] =
+        [const { OnceLock::new() }; ENTROPY_MAX as usize + 1];
+    BLOCKS[usize::from(entropy.min(ENTROPY_MAX))].get_or_init(|| {
+        let random = (0u64..).flat_map(|word| mix(word).to_le_bytes());
+        let filled = UNIT_BYTES * usize::from(entropy) / usize::from(ENTROPY_MAX);
+        random
+            .take(BLOCK_BYTES)
+            .enumerate()
+            .map(|(at, byte)| if at % UNIT_BYTES < filled { byte } else { 0 })
+            .collect()
     })
 }
 
-/// The pieces of the pattern block that make up a body of `len` bytes, in order.
-fn body_pieces(sequence: u64, len: usize) -> impl Iterator<Item = &'static [u8]> {
-    let block = block();
+/// The pieces of the pattern block that make up a body of `len` bytes, in order, each with its mask.
+fn body_pieces(entropy: u8, sequence: u64, len: usize) -> impl Iterator<Item = (&'static [u8], [u8; 8])> {
+    let block = block(entropy);
     let slots = (BLOCK_BYTES / 64) as u64;
     let step = (STEP_BYTES / 64) as u64;
     let mut at = usize::try_from((sequence % slots) * step % slots).unwrap_or(0) * 64;
     let mut left = len;
+    let mut mask = mix(sequence);
     std::iter::from_fn(move || {
         if left == 0 {
             return None;
@@ -89,8 +100,41 @@ fn body_pieces(sequence: u64, len: usize) -> impl Iterator<Item = &'static [u8]>
         let piece = &block[at..BLOCK_BYTES.min(at + left)];
         left -= piece.len();
         at = 0;
-        Some(piece)
+        mask = mix(mask);
+        Some((piece, mask.to_le_bytes()))
     })
+}
+
+/// Appends a piece of the block under its mask.
+fn push_masked(out: &mut Vec<u8>, piece: &[u8], mask: [u8; 8]) {
+    let (words, rest) = piece.as_chunks::<8>();
+    let mask_word = u64::from_ne_bytes(mask);
+    let start = out.len();
+    out.resize(start + piece.len(), 0);
+    let (to, to_rest) = out[start..].as_chunks_mut::<8>();
+    for (to, word) in to.iter_mut().zip(words) {
+        *to = (u64::from_ne_bytes(*word) ^ mask_word).to_ne_bytes();
+    }
+    to_rest.iter_mut().zip(rest).zip(mask).for_each(|((to, byte), mask)| *to = byte ^ mask);
+}
+
+/// Position of the first byte of `found` that is not the piece's under its mask.
+fn first_difference(found: &[u8], piece: &[u8], mask: [u8; 8]) -> Option<usize> {
+    let (words, rest) = piece.as_chunks::<8>();
+    let (found_words, found_rest) = found.as_chunks::<8>();
+    let mask_word = u64::from_ne_bytes(mask);
+    let differs = |(a, b): (&[u8; 8], &[u8; 8])| u64::from_ne_bytes(*a) ^ u64::from_ne_bytes(*b) ^ mask_word;
+    // Without a branch for each word: a difference is rare, and looked for only then.
+    let any = found_words.iter().zip(words).fold(0, |all, pair| all | differs(pair));
+    let same_rest = found_rest.iter().zip(rest).zip(mask).all(|((a, b), mask)| *a == b ^ mask);
+    if any == 0 && same_rest {
+        return None;
+    }
+    found.iter().zip(piece).zip(mask.iter().cycle()).position(|((a, b), mask)| *a != b ^ mask)
+}
+
+fn check(header: &[u8; HEADER_BYTES]) -> [u8; 4] {
+    crc32c::crc32c_append(crc32c::crc32c(&header[3..4]), &header[8..]).to_be_bytes()
 }
 
 /// Appends the value of `bytes` bytes that `identity` names.
@@ -101,11 +145,13 @@ pub fn write(out: &mut Vec<u8>, identity: &Identity, bytes: usize) {
     header[16..20].copy_from_slice(&identity.stream.to_be_bytes());
     header[20..28].copy_from_slice(&identity.sequence.to_be_bytes());
     header[28..36].copy_from_slice(&identity.intended.to_be_bytes());
-    let check = crc32c::crc32c(&header[8..]);
-    header[..4].copy_from_slice(&MAGIC);
-    header[4..8].copy_from_slice(&check.to_be_bytes());
+    header[..3].copy_from_slice(&MAGIC);
+    header[3] = identity.entropy;
+    let check = check(&header);
+    header[4..8].copy_from_slice(&check);
     out.extend_from_slice(&header);
-    body_pieces(identity.sequence, bytes - HEADER_BYTES).for_each(|piece| out.extend_from_slice(piece));
+    body_pieces(identity.entropy, identity.sequence, bytes - HEADER_BYTES)
+        .for_each(|(piece, mask)| push_masked(out, piece, mask));
 }
 
 /// Reads a value's identity and checks every byte of it.
@@ -119,7 +165,7 @@ pub fn read(value: &[u8]) -> Result<Identity, ValueFault> {
     let Some((header, body)) = value.split_first_chunk::<HEADER_BYTES>() else {
         return Err(ValueFault::Header);
     };
-    if crc32c::crc32c(&header[8..]).to_be_bytes() != header[4..8] {
+    if check(header) != header[4..8] {
         return Err(ValueFault::Header);
     }
     let identity = Identity {
@@ -127,12 +173,11 @@ pub fn read(value: &[u8]) -> Result<Identity, ValueFault> {
         stream: u32::from_be_bytes([header[16], header[17], header[18], header[19]]),
         sequence: be_u64(header, 20),
         intended: be_u64(header, 28),
+        entropy: header[3],
     };
     let mut at = HEADER_BYTES;
-    for piece in body_pieces(identity.sequence, body.len()) {
-        let found = &value[at..at + piece.len()];
-        if found != piece {
-            let inside = found.iter().zip(piece).take_while(|(a, b)| a == b).count();
+    for (piece, mask) in body_pieces(identity.entropy, identity.sequence, body.len()) {
+        if let Some(inside) = first_difference(&value[at..at + piece.len()], piece, mask) {
             return Err(ValueFault::Body { at: at + inside });
         }
         at += piece.len();
@@ -152,8 +197,15 @@ mod tests {
     use proptest::prelude::*;
 
     fn any_identity() -> impl Strategy<Value = Identity> {
-        (any::<u64>(), any::<u32>(), any::<u64>(), any::<u64>())
-            .prop_map(|(run, stream, sequence, intended)| Identity { run, stream, sequence, intended })
+        (any::<u64>(), any::<u32>(), any::<u64>(), any::<u64>(), 0..=ENTROPY_MAX).prop_map(
+            |(run, stream, sequence, intended, entropy)| Identity {
+                run,
+                stream,
+                sequence,
+                intended,
+                entropy,
+            },
+        )
     }
 
     proptest! {
@@ -168,18 +220,38 @@ mod tests {
             let place = place % bytes;
             value[place] ^= flip;
             let fault = match place {
-                0..4 => ValueFault::Foreign,
-                4..HEADER_BYTES => ValueFault::Header,
+                0..3 => ValueFault::Foreign,
+                3..HEADER_BYTES => ValueFault::Header,
                 at => ValueFault::Body { at },
             };
             prop_assert_eq!(read(&value), Err(fault));
         }
     }
 
+    fn body(entropy: u8, sequence: u64, len: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        body_pieces(entropy, sequence, len).for_each(|(piece, mask)| push_masked(&mut bytes, piece, mask));
+        bytes
+    }
+
     #[test]
     fn neighbouring_records_have_different_bodies() {
-        let body = |sequence| body_pieces(sequence, 64).flatten().copied().collect::<Vec<_>>();
-        (0..256u64)
-            .for_each(|sequence| assert_ne!(body(sequence), body(sequence + 1), "sequence {sequence}"));
+        for sequence in 0..256u64 {
+            assert_ne!(body(100, sequence, 64), body(100, sequence + 1, 64), "sequence {sequence}");
+        }
+    }
+
+    /// Over many records and far more bytes than the block has, so that its repetition would show.
+    #[test]
+    fn a_codec_takes_away_what_is_not_entropy_and_no_more() {
+        for (entropy, least, most) in [(100, 0.99, 1.01), (50, 0.48, 0.60), (10, 0.09, 0.22), (0, 0.0, 0.10)]
+        {
+            let bodies: Vec<u8> = (0..400).flat_map(|sequence| body(entropy, sequence, 1000)).collect();
+            let mut packed = Vec::new();
+            let zstd = crate::compression::Compression::parse("zstd").expect("a codec");
+            crate::compression::compress(zstd, &bodies, &mut packed).expect("compresses");
+            let ratio = packed.len() as f64 / bodies.len() as f64;
+            assert!((least..=most).contains(&ratio), "entropy {entropy} %: {ratio:.3}");
+        }
     }
 }

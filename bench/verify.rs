@@ -295,7 +295,7 @@ mod tests {
 
     fn made(run: u64, sequence: u64) -> Vec<u8> {
         let mut bytes = Vec::new();
-        value::write(&mut bytes, &Identity { run, stream: 2, sequence, intended: 5 }, 100);
+        value::write(&mut bytes, &Identity { run, stream: 2, sequence, intended: 5, entropy: 100 }, 100);
         bytes
     }
 

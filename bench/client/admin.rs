@@ -5,8 +5,8 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use kafka_wire::{
-    CreateTopicsRequest, ListOffsetsRequest, MetadataRequest, create_topics_request, list_offsets_request,
-    metadata_request,
+    CreateTopicsRequest, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest, create_topics_request,
+    list_offsets_request, metadata_request,
 };
 use kafka_wire_core::{StrBytes, Uuid};
 
@@ -73,6 +73,15 @@ pub struct Topology {
     pub fetch_version: i16,
 }
 
+/// A topic that is made if it is missing.
+#[derive(Debug, Clone, Default)]
+pub struct NewTopic {
+    /// Partitions.
+    pub partitions: u32,
+    /// Its settings: name and value.
+    pub configs: Vec<(String, String)>,
+}
+
 /// Where to ask.
 #[derive(Debug, Clone)]
 pub struct Admin {
@@ -101,21 +110,20 @@ impl Admin {
         }))
     }
 
-    /// The topic as it is now; with `create`, it is made with that many partitions if missing, and its leaders
-    /// are waited for.
+    /// The topic as it is now; with `create`, it is made if missing, and its leaders are waited for.
     ///
     /// # Errors
     /// [`AdminError`]; a missing topic without `create` is UNKNOWN_TOPIC_OR_PARTITION.
-    pub fn topology(&self, topic: &str, create: Option<u32>) -> Result<Topology, AdminError> {
+    pub fn topology(&self, topic: &str, create: Option<&NewTopic>) -> Result<Topology, AdminError> {
         let mut broker = self.any_broker()?;
         let deadline = Instant::now() + LEADERS_TIMEOUT;
         let mut created = false;
         loop {
             match (describe(&mut broker, topic), create) {
-                (Err(AdminError::Broker { code: UNKNOWN_TOPIC_OR_PARTITION, .. }), Some(partitions)) => {
+                (Err(AdminError::Broker { code: UNKNOWN_TOPIC_OR_PARTITION, .. }), Some(wanted)) => {
                     // A broker may be slow to show what it has just made.
                     if !std::mem::replace(&mut created, true) {
-                        create_topic(&mut broker, topic, partitions)?;
+                        create_topic(&mut broker, topic, wanted)?;
                     }
                 }
                 (Err(AdminError::NoLeader(_)), _) => {}
@@ -129,6 +137,26 @@ impl Admin {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Ids and epochs of `count` new idempotent producers.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub fn producer_ids(&self, count: u32) -> Result<Vec<(i64, i16)>, AdminError> {
+        let mut broker = self.any_broker()?;
+        let version = broker.versions.common(key::INIT_PRODUCER_ID)?;
+        let mut request = InitProducerIdRequest::default();
+        request.transactional_id = None;
+        request.transaction_timeout_ms = i32::MAX;
+        request.producer_id = -1;
+        request.producer_epoch = -1;
+        let mut ask = || {
+            let answer = broker.call(&request, version)?;
+            check("InitProducerId", "", answer.error_code, None)?;
+            Ok((answer.producer_id, answer.producer_epoch))
+        };
+        (0..count).map(|_| ask()).collect()
     }
 
     /// Offsets of every partition: `-2` the first, `-1` the end.
@@ -212,11 +240,21 @@ fn describe(broker: &mut Connection, topic: &str) -> Result<Topology, AdminError
     })
 }
 
-fn create_topic(broker: &mut Connection, topic: &str, partitions: u32) -> Result<(), AdminError> {
+fn create_topic(broker: &mut Connection, topic: &str, new: &NewTopic) -> Result<(), AdminError> {
     let version = broker.versions.common(key::CREATE_TOPICS)?;
     let mut wanted = create_topics_request::CreatableTopic::default();
     wanted.name = StrBytes::from(topic);
-    wanted.num_partitions = i32::try_from(partitions).unwrap_or(i32::MAX);
+    wanted.num_partitions = i32::try_from(new.partitions).unwrap_or(i32::MAX);
+    wanted.configs = new
+        .configs
+        .iter()
+        .map(|(name, value)| {
+            let mut config = create_topics_request::CreatableTopicConfig::default();
+            config.name = StrBytes::from(name.as_str());
+            config.value = Some(StrBytes::from(value.as_str()));
+            config
+        })
+        .collect();
     // Since version 4 the broker's default may be asked for (KIP-464).
     wanted.replication_factor = if version >= 4 { -1 } else { 1 };
     let mut request = CreateTopicsRequest::default();

@@ -10,16 +10,18 @@ pub mod key {
     pub const LIST_OFFSETS: i16 = 2;
     pub const METADATA: i16 = 3;
     pub const CREATE_TOPICS: i16 = 19;
+    pub const INIT_PRODUCER_ID: i16 = 22;
 }
 
 /// What we speak: `(api key, lowest, highest)`. The lowest are what the message definitions still have, the
 /// highest what has been tried. Produce stops at 12 and Fetch at 17, Kafka 4.0's.
-const OURS: [(i16, i16, i16); 5] = [
+const OURS: [(i16, i16, i16); 6] = [
     (key::PRODUCE, 3, 12),
     (key::FETCH, 4, 17),
     (key::LIST_OFFSETS, 1, 10),
     (key::METADATA, 1, 12),
     (key::CREATE_TOPICS, 2, 7),
+    (key::INIT_PRODUCER_ID, 0, 5),
 ];
 
 /// The broker and we have no version of this API in common.

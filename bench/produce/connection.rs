@@ -3,30 +3,31 @@
 use std::collections::VecDeque;
 use std::io;
 
-use crate::args::Codec;
-use crate::batch;
+use crate::batch::{self, Stamp};
 use crate::client::frame::FrameReader;
 use crate::client::request::{self, ProduceAnswer, ProduceTemplate};
 use crate::clock::{Nanos, unix_ms};
-use crate::produce::plan::{BatchValues, Plan};
+use crate::compression::Codec;
+use crate::produce::plan::Plan;
+use crate::produce::stream::{Stream, Taken};
 
 /// Bytes waiting to be written beyond which no further request is built: enough for one write to be worth its
 /// call, little enough to stay in cache.
 pub const OUT_BYTES_MAX: usize = 64 << 10;
 
 /// A request without its answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct InFlight {
     /// Index of the stream in the worker.
     pub stream: usize,
-    /// Sequence of the first record.
-    pub first: u64,
-    /// Records.
-    pub count: u32,
+    /// Its records.
+    pub records: Taken,
     /// Bytes of their values.
     pub value_bytes: u64,
     /// Bytes of their batch, as sent.
     pub batch_bytes: u64,
+    /// Bytes of their batch, had it not been compressed.
+    pub raw_bytes: u64,
     /// When it was built.
     pub sent_at: Nanos,
     correlation: i32,
@@ -43,6 +44,7 @@ pub struct Connection {
     in_flight: VecDeque<InFlight>,
     next_correlation: i32,
     packed: Vec<u8>,
+    times: Vec<Nanos>,
     scratch: Vec<u8>,
 }
 
@@ -53,41 +55,44 @@ impl Connection {
         unanswered && self.out.len() - self.written < OUT_BYTES_MAX
     }
 
-    /// Builds a request of `values` for the worker's stream `stream`.
+    /// Builds a request of the records `taken` from `stream`, number `index` of the worker, at `now`.
+    /// `producer` is the id and epoch of an idempotent producer.
     ///
     /// # Errors
     /// What the codec says.
     pub fn push(
         &mut self,
+        plan: &Plan,
         template: &ProduceTemplate,
-        values: &BatchValues<'_>,
-        stream: usize,
+        (index, stream): (usize, &Stream),
+        (taken, now): (Taken, Nanos),
+        producer: Option<(i64, i16)>,
     ) -> io::Result<()> {
-        let plan = values.plan;
         let correlation = self.next_correlation;
         self.next_correlation = correlation.wrapping_add(1) & i32::MAX;
-        let intended = plan.intended(values.seat.stream, values.first, values.now);
-        let timestamp = unix_ms(plan.clock.to_unix(intended));
-        let batch_bytes = if plan.codec == Codec::None {
-            let bytes = batch::batch_bytes(values);
-            template.append(&mut self.out, correlation, bytes, |out| batch::append(out, values, timestamp));
-            bytes
+        let values = stream.values(plan, &taken, now, &mut self.times);
+        let stamp = Stamp {
+            timestamp_ms: unix_ms(plan.clock.to_unix(values.intended())),
+            producer: producer.map(|producer| values.sequenced(producer)),
+        };
+        let (batch_bytes, raw_bytes) = if plan.compression.codec == Codec::None {
+            let bytes = batch::batch_bytes(&values);
+            template.append(&mut self.out, correlation, bytes, |out| batch::append(out, &values, stamp));
+            (bytes, bytes)
         } else {
             self.packed.clear();
-            batch::append_compressed(&mut self.packed, &mut self.scratch, values, timestamp, plan.codec)?;
-            template.append(&mut self.out, correlation, self.packed.len(), |out| {
-                out.extend_from_slice(&self.packed)
-            });
-            self.packed.len()
+            let (packed, scratch) = (&mut self.packed, &mut self.scratch);
+            let raw = batch::append_compressed(packed, scratch, &values, stamp, plan.compression)?;
+            template.append(&mut self.out, correlation, packed.len(), |out| out.extend_from_slice(packed));
+            (packed.len(), raw)
         };
-        let sequences = values.first..values.first + u64::from(values.count);
         self.in_flight.push_back(InFlight {
-            stream,
-            first: values.first,
-            count: values.count,
-            value_bytes: sequences.map(|s| plan.value_bytes(values.seat.partition, s) as u64).sum(),
+            stream: index,
+            records: taken,
+            value_bytes: values.value_bytes(),
             batch_bytes: batch_bytes as u64,
-            sent_at: values.now,
+            raw_bytes: raw_bytes as u64,
+            sent_at: now,
             correlation,
         });
         Ok(())
@@ -144,55 +149,45 @@ impl Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Clock;
-    use crate::produce::plan::{Seat, Source};
+    use crate::produce::plan::Seat;
+    use crate::produce::stream::Supply;
 
     fn plan(acks: i16) -> Plan {
-        Plan {
-            clock: Clock::start(),
-            topic: "t".into(),
-            run: 1,
-            source: Source::Synthetic(1000),
-            start: 0,
-            schedule: None,
-            batch_bytes: 1,
-            linger: 0,
-            acks,
-            codec: Codec::None,
-            in_flight_max: 2,
-            stop_at: None,
-            reconnect: false,
-        }
+        Plan { acks, in_flight_max: 2, ..Plan::for_tests(1000) }
     }
 
-    fn push(connection: &mut Connection, plan: &Plan, first: u64) {
-        let seat = Seat { stream: 0, partition: 0, slot: 0 };
+    fn stream() -> Stream {
+        Stream::new(Seat { stream: 0, partition: 0, slot: 0 }, u64::MAX, Supply::Endless)
+    }
+
+    fn push(connection: &mut Connection, plan: &Plan, stream: &mut Stream) {
         let template = ProduceTemplate::new(9, "t", 0, plan.acks).expect("encodes");
-        let values = BatchValues { plan, seat, first, count: 1, now: 0 };
-        connection.push(&template, &values, 0).expect("builds");
+        let taken = stream.take(plan, 0).expect("there is always another");
+        connection.push(plan, &template, (0, stream), (taken, 0), None).expect("builds");
     }
 
     #[test]
     fn no_more_than_the_allowed_requests_are_in_flight() {
-        let (plan, mut connection) = (plan(1), Connection::default());
-        push(&mut connection, &plan, 0);
+        let (plan, mut connection, mut stream) = (plan(1), Connection::default(), stream());
+        push(&mut connection, &plan, &mut stream);
         assert!(connection.has_room(&plan));
-        push(&mut connection, &plan, 1);
+        push(&mut connection, &plan, &mut stream);
         assert!(!connection.has_room(&plan));
-        let lost: Vec<_> = connection.reset().iter().map(|request| request.first).collect();
+        let lost: Vec<_> = connection.reset().iter().map(|request| request.records.first).collect();
         assert_eq!(lost, [0, 1], "their outcome is unknown");
         assert!(connection.has_room(&plan) && connection.unwritten().is_empty());
     }
 
     #[test]
     fn without_acknowledgement_a_request_is_done_when_its_bytes_have_left() {
-        let (plan, mut connection) = (plan(0), Connection::default());
-        (0..3).for_each(|first| push(&mut connection, &plan, first));
+        let (plan, mut connection, mut stream) = (plan(0), Connection::default(), stream());
+        (0..3).for_each(|_| push(&mut connection, &plan, &mut stream));
         let bytes = connection.unwritten().len();
         connection.wrote(bytes - 1);
-        assert_eq!(connection.next_written(), None);
+        assert!(connection.next_written().is_none());
         connection.wrote(1);
-        let done: Vec<_> = std::iter::from_fn(|| connection.next_written()).map(|r| r.first).collect();
+        let done: Vec<_> =
+            std::iter::from_fn(|| connection.next_written()).map(|r| r.records.first).collect();
         assert_eq!(done, [0, 1, 2]);
     }
 }

@@ -1,7 +1,9 @@
-//! The sending side: [`plan`] (who sends what where), [`stream`] (one ordered sequence of records),
+//! The sending side: [`plan`] (who sends what where), [`stream`] (one ordered sequence of records), [`producer`]
+//! (records made one by one),
 //! [`connection`] (requests out, answers in, in order), [`worker`] (one thread's loop over them).
 
 pub mod connection;
 pub mod plan;
+pub mod producer;
 pub mod stream;
 pub mod worker;

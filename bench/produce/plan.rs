@@ -5,20 +5,40 @@
 //! connection has at least one: with fewer connections than partitions a connection carries several streams,
 //! with more connections a partition has several streams.
 
-use crate::args::Codec;
-use crate::batch::{self, Values};
+use std::collections::VecDeque;
+
+use crate::batch::{self, Sequenced, Values};
 use crate::clock::{Clock, Nanos};
+use crate::compression::Compression;
+use crate::keys::{self, KEY_BYTES, Keys};
 use crate::payload::Lines;
+use crate::produce::stream::Dealt;
 use crate::schedule::Schedule;
+use crate::sizes::Sizes;
 use crate::value::{self, Identity};
 
 /// Where values come from.
 #[derive(Debug)]
 pub enum Source {
-    /// Made up, of this many bytes.
-    Synthetic(usize),
+    /// Made up.
+    Synthetic {
+        /// How large they are.
+        sizes: Sizes,
+        /// Percent of a body that does not compress.
+        entropy: u8,
+    },
     /// Lines of files, by partition.
     Lines(Vec<Option<Lines>>),
+}
+
+/// How records become batches.
+#[derive(Debug)]
+pub enum Making {
+    /// Whole batches at a time, each stream by its own schedule: the cheapest way to make load.
+    Batches,
+    /// One by one, as an application does: a producer for each connection makes a record, finds its key and
+    /// partition, and adds it to the batch that this partition gathers.
+    Records(Keys),
 }
 
 /// What is the same for every stream of a run.
@@ -32,6 +52,8 @@ pub struct Plan {
     pub run: u64,
     /// Values.
     pub source: Source,
+    /// Batches from records.
+    pub making: Making,
     /// When the first record leaves.
     pub start: Nanos,
     /// Open loop; `None` is closed.
@@ -43,10 +65,10 @@ pub struct Plan {
     /// 0, 1, or -1 for all.
     pub acks: i16,
     /// Of batches.
-    pub codec: Codec,
+    pub compression: Compression,
     /// Unanswered requests per connection.
     pub in_flight_max: usize,
-    /// When the closed loop ends, whatever is left.
+    /// When the run ends: no record is due at or after it, and a closed loop stops.
     pub stop_at: Option<Nanos>,
     /// Whether a lost connection is opened again.
     pub reconnect: bool,
@@ -89,17 +111,20 @@ pub fn seats(leaders: &[String], connections: u32, one_per_partition: bool) -> V
     seats
 }
 
-impl Plan {
-    /// When record `sequence` of `stream` is meant to leave; `now` in a closed loop.
-    pub fn intended(&self, stream: u32, sequence: u64, now: Nanos) -> Nanos {
-        self.schedule.as_ref().map_or(now, |schedule| schedule.intended(u64::from(stream), sequence))
-    }
+/// Deals `connections` producers, each with a stream to every partition.
+pub fn seats_of_producers(leaders: &[String], connections: u32) -> Vec<Seat> {
+    let partitions = i32::try_from(leaders.len()).unwrap_or(i32::MAX);
+    let of_slot = |slot| (0..partitions).map(move |partition| (slot, partition));
+    let all = (0..connections).flat_map(of_slot);
+    (0..).zip(all).map(|(stream, (slot, partition))| Seat { stream, partition, slot }).collect()
+}
 
-    /// Bytes of the value of record `sequence` to `partition`.
-    pub fn value_bytes(&self, partition: i32, sequence: u64) -> usize {
+impl Plan {
+    /// Bytes of the value of record `sequence` of a stream.
+    pub fn value_bytes(&self, seat: Seat, sequence: u64) -> usize {
         match &self.source {
-            Source::Synthetic(bytes) => *bytes,
-            Source::Lines(_) => self.line(partition, sequence).len(),
+            Source::Synthetic { sizes, .. } => sizes.of(seat.stream, sequence),
+            Source::Lines(_) => self.line(seat.partition, sequence).len(),
         }
     }
 
@@ -109,18 +134,56 @@ impl Plan {
         lines.map_or(&[], |lines| lines.value(sequence))
     }
 
+    /// Bytes of record `sequence` of a stream as number `nth` of a batch.
+    pub fn record_bytes(&self, seat: Seat, nth: u32, sequence: u64, key: Option<u64>) -> usize {
+        batch::record_bytes(nth, key.is_some(), self.value_bytes(seat, sequence))
+    }
+
+    /// Bytes that records may take in a batch.
+    pub fn batch_room(&self) -> usize {
+        self.batch_bytes.saturating_sub(batch::HEADER_BYTES)
+    }
+
     /// How many records from `first` on fit a batch, at least one and at most `available`.
-    pub fn fit(&self, partition: i32, first: u64, available: u64) -> u32 {
-        let mut bytes = batch::HEADER_BYTES;
+    pub fn fit(&self, seat: Seat, first: u64, available: u64) -> u32 {
+        self.fit_while(seat, first, available, || true)
+    }
+
+    /// As [`fit`](Self::fit), but only as long as `take` says so; it is asked for one after the other.
+    pub fn fit_while(&self, seat: Seat, first: u64, available: u64, mut take: impl FnMut() -> bool) -> u32 {
+        let keyed = matches!(&self.making, Making::Records(keys) if keys.are_some());
+        let mut bytes = 0;
         let mut count = 0u32;
         while u64::from(count) < available {
-            bytes += batch::record_bytes(count, self.value_bytes(partition, first + u64::from(count)));
-            if bytes > self.batch_bytes && count > 0 {
+            let value = self.value_bytes(seat, first + u64::from(count));
+            bytes += batch::record_bytes(count, keyed, value);
+            if (bytes > self.batch_room() && count > 0) || !take() {
                 break;
             }
             count += 1;
         }
         count
+    }
+}
+
+/// When the records of a batch were meant to leave, and their keys.
+#[derive(Debug, Clone, Copy)]
+pub enum Times<'a> {
+    /// All at once: a closed loop.
+    All(Nanos),
+    /// Each at its own.
+    Each(&'a [Nanos]),
+    /// As a producer dealt them, from that place on.
+    Dealt(&'a VecDeque<Dealt>, usize),
+}
+
+impl Times<'_> {
+    fn of(&self, index: u32) -> Dealt {
+        match self {
+            Self::All(now) => Dealt { intended: *now, key: None },
+            Self::Each(times) => Dealt { intended: times[index as usize], key: None },
+            Self::Dealt(dealt, from) => dealt[from + index as usize],
+        }
     }
 }
 
@@ -135,8 +198,25 @@ pub struct BatchValues<'a> {
     pub first: u64,
     /// Records.
     pub count: u32,
-    /// Intended time in a closed loop.
-    pub now: Nanos,
+    /// When they were meant to leave.
+    pub times: Times<'a>,
+}
+
+impl BatchValues<'_> {
+    /// When the first record was meant to leave.
+    pub fn intended(&self) -> Nanos {
+        self.times.of(0).intended
+    }
+
+    /// Bytes of all values.
+    pub fn value_bytes(&self) -> u64 {
+        (0..self.count).map(|index| self.bytes(index) as u64).sum()
+    }
+
+    /// What an idempotent producer of this id and epoch says of the batch. Sequences go from 2^31 - 1 on to 0.
+    pub fn sequenced(&self, (id, epoch): (i64, i16)) -> Sequenced {
+        Sequenced { id, epoch, base_sequence: (self.first & 0x7fff_ffff) as i32 }
+    }
 }
 
 impl Values for BatchValues<'_> {
@@ -144,18 +224,22 @@ impl Values for BatchValues<'_> {
         self.count
     }
 
+    fn key(&self, index: u32) -> Option<[u8; KEY_BYTES]> {
+        self.times.of(index).key.map(keys::bytes)
+    }
+
     fn bytes(&self, index: u32) -> usize {
-        self.plan.value_bytes(self.seat.partition, self.first + u64::from(index))
+        self.plan.value_bytes(self.seat, self.first + u64::from(index))
     }
 
     fn write(&self, index: u32, out: &mut Vec<u8>) {
         let sequence = self.first + u64::from(index);
         match &self.plan.source {
-            Source::Synthetic(bytes) => {
-                let intended =
-                    self.plan.clock.to_unix(self.plan.intended(self.seat.stream, sequence, self.now));
-                let identity = Identity { run: self.plan.run, stream: self.seat.stream, sequence, intended };
-                value::write(out, &identity, *bytes);
+            Source::Synthetic { sizes, entropy } => {
+                let intended = self.plan.clock.to_unix(self.times.of(index).intended);
+                let (stream, entropy) = (self.seat.stream, *entropy);
+                let identity = Identity { run: self.plan.run, stream, sequence, intended, entropy };
+                value::write(out, &identity, sizes.of(stream, sequence));
             }
             Source::Lines(_) => out.extend_from_slice(self.plan.line(self.seat.partition, sequence)),
         }
@@ -165,6 +249,37 @@ impl Values for BatchValues<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sizes::SizeLaw;
+
+    impl Plan {
+        /// A closed loop of single records of that many bytes.
+        pub fn for_tests(value_bytes: usize) -> Self {
+            Self {
+                clock: Clock::start(),
+                topic: "t".into(),
+                run: 1,
+                source: Source::Synthetic { sizes: Sizes::new(SizeLaw::Fixed(value_bytes), 0), entropy: 100 },
+                making: Making::Batches,
+                start: 0,
+                schedule: None,
+                batch_bytes: 1,
+                linger: 0,
+                acks: 1,
+                compression: Compression::NONE,
+                in_flight_max: 5,
+                stop_at: None,
+                reconnect: false,
+            }
+        }
+    }
+
+    #[test]
+    fn every_producer_has_a_stream_to_every_partition() {
+        let leaders = ["a", "b"].map(str::to_owned);
+        let seats = seats_of_producers(&leaders, 3);
+        let places: Vec<_> = seats.iter().map(|s| (s.stream, s.slot, s.partition)).collect();
+        assert_eq!(places, [(0, 0, 0), (1, 0, 1), (2, 1, 0), (3, 1, 1), (4, 2, 0), (5, 2, 1)]);
+    }
 
     fn places(leaders: &[&str], connections: u32, one_per_partition: bool) -> Vec<(i32, u32)> {
         let leaders: Vec<_> = leaders.iter().map(|l| (*l).to_owned()).collect();

@@ -5,8 +5,11 @@
 //! If a later request was accepted meanwhile, going back would reorder: the refused records are given up and
 //! counted. A request whose outcome is unknown is never sent again.
 
+use std::collections::VecDeque;
+
 use crate::clock::Nanos;
-use crate::produce::plan::{Plan, Seat};
+use crate::produce::plan::{BatchValues, Plan, Seat, Times};
+use crate::schedule::Arrivals;
 
 /// The next step of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,10 +18,60 @@ pub enum Next {
     Ready,
     /// A batch is complete at that time.
     At(Nanos),
-    /// Nothing before an answer arrives.
+    /// Nothing before an answer arrives, or a record is dealt.
     Waits,
     /// All records have been sent.
     Finished,
+}
+
+/// A record that a producer made for a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dealt {
+    /// When it was meant to leave.
+    pub intended: Nanos,
+    /// Number of its key.
+    pub key: Option<u64>,
+}
+
+/// Where a stream's records come from.
+#[derive(Debug)]
+pub enum Supply {
+    /// There is always another one: closed loop.
+    Endless,
+    /// One at each time of a schedule, before `end`.
+    Scheduled {
+        /// The next record's.
+        arrivals: Arrivals,
+        /// The first moment at which none is due any more.
+        end: Nanos,
+    },
+    /// A producer makes them one by one, for all its streams.
+    Dealt(Backlog),
+}
+
+/// What a producer has dealt to a stream and no answer has settled.
+#[derive(Debug, Default)]
+pub struct Backlog {
+    records: VecDeque<Dealt>,
+    /// Sequence of the first of `records`.
+    oldest: u64,
+    /// Bytes that the records without a request take in a batch.
+    waiting_bytes: usize,
+    /// No more will come.
+    closed: bool,
+    /// What waits leaves with the next request, full batch or not.
+    flush: bool,
+}
+
+/// The records of a request.
+#[derive(Debug, Clone, Copy)]
+pub struct Taken {
+    /// Sequence of the first.
+    pub first: u64,
+    /// How many.
+    pub count: u32,
+    /// Their times, if a schedule says them.
+    pub arrivals: Option<Arrivals>,
 }
 
 /// The state of a stream.
@@ -26,14 +79,15 @@ pub enum Next {
 pub struct Stream {
     /// Its place in the run.
     pub seat: Seat,
+    supply: Supply,
     next: u64,
     quota: u64,
     in_flight: u32,
     /// The first refused record to go back to, once nothing is in flight.
-    go_back: Option<u64>,
+    go_back: Option<Taken>,
     /// Records refused, to be given up should a later one be accepted.
     refused: u64,
-    accepted_after_refusal: bool,
+    passed_refusal: bool,
 }
 
 /// What the last answer of a stream means.
@@ -48,9 +102,9 @@ pub enum Settled {
 }
 
 impl Stream {
-    /// With `quota` records to send.
-    pub fn new(seat: Seat, quota: u64) -> Self {
-        Self { seat, next: 0, quota, in_flight: 0, go_back: None, refused: 0, accepted_after_refusal: false }
+    /// With at most `quota` records to send.
+    pub fn new(seat: Seat, quota: u64, supply: Supply) -> Self {
+        Self { seat, supply, next: 0, quota, in_flight: 0, go_back: None, refused: 0, passed_refusal: false }
     }
 
     /// When the next batch may leave.
@@ -58,62 +112,227 @@ impl Stream {
         if self.go_back.is_some() {
             return Next::Waits;
         }
-        if self.next >= self.quota {
-            return if self.in_flight > 0 { Next::Waits } else { Next::Finished };
-        }
-        let Some(schedule) = &plan.schedule else { return Next::Ready };
-        let count = plan.fit(self.seat.partition, self.next, self.quota - self.next);
-        let at = schedule.batch_ready(u64::from(self.seat.stream), self.next, u64::from(count), plan.linger);
+        let at = match &self.supply {
+            _ if self.is_exhausted() => {
+                return if self.in_flight > 0 { Next::Waits } else { Next::Finished };
+            }
+            Supply::Endless => return Next::Ready,
+            Supply::Scheduled { arrivals, .. } if plan.linger == 0 => arrivals.at(),
+            Supply::Scheduled { arrivals, .. } => {
+                let count = plan.fit(self.seat, self.next, self.quota - self.next);
+                arrivals.batch_ready(u64::from(count), plan.linger)
+            }
+            Supply::Dealt(backlog) => {
+                let Some(first) = backlog.records.get(self.place(backlog, self.next)) else {
+                    return Next::Waits;
+                };
+                if backlog.closed || backlog.flush || backlog.waiting_bytes > plan.batch_room() {
+                    return Next::Ready;
+                }
+                // A closed loop has no time to wait for: its producer fills the batch, or says to flush.
+                if plan.schedule.is_none() {
+                    return Next::Waits;
+                }
+                first.intended + plan.linger
+            }
+        };
         if at <= now { Next::Ready } else { Next::At(at) }
     }
 
-    /// Takes the records of the next batch: first sequence and count; zero if none is due.
-    pub fn take(&mut self, plan: &Plan, now: Nanos) -> (u64, u32) {
-        let due = plan.schedule.as_ref().map_or(u64::MAX, |s| s.due(u64::from(self.seat.stream), now));
-        let available = due.min(self.quota).saturating_sub(self.next);
-        let count =
-            if self.go_back.is_some() { 0 } else { plan.fit(self.seat.partition, self.next, available) };
-        let first = self.next;
-        self.next += u64::from(count);
-        self.in_flight += u32::from(count > 0);
-        (first, count)
+    fn is_exhausted(&self) -> bool {
+        match &self.supply {
+            _ if self.next >= self.quota => true,
+            Supply::Endless => false,
+            Supply::Scheduled { arrivals, end } => arrivals.at() >= *end,
+            Supply::Dealt(backlog) => backlog.closed && self.waiting(backlog) == 0,
+        }
+    }
+
+    fn place(&self, backlog: &Backlog, sequence: u64) -> usize {
+        usize::try_from(sequence - backlog.oldest).unwrap_or(usize::MAX)
+    }
+
+    fn waiting(&self, backlog: &Backlog) -> u64 {
+        backlog.oldest + backlog.records.len() as u64 - self.next
+    }
+
+    /// Takes the records of the next batch, if any is due.
+    pub fn take(&mut self, plan: &Plan, now: Nanos) -> Option<Taken> {
+        if self.go_back.is_some() || self.next >= self.quota {
+            return None;
+        }
+        let left = self.quota - self.next;
+        let mut taken = Taken { first: self.next, count: 0, arrivals: None };
+        taken.count = match &mut self.supply {
+            Supply::Endless => plan.fit(self.seat, self.next, left),
+            Supply::Scheduled { arrivals, end } => {
+                taken.arrivals = Some(*arrivals);
+                let is_due = |arrivals: &Arrivals| arrivals.at() <= now && arrivals.at() < *end;
+                plan.fit_while(self.seat, self.next, left, || {
+                    let due = is_due(arrivals);
+                    if due {
+                        arrivals.advance();
+                    }
+                    due
+                })
+            }
+            Supply::Dealt(backlog) => {
+                let waiting = backlog.oldest + backlog.records.len() as u64 - self.next;
+                plan.fit(self.seat, self.next, left.min(waiting))
+            }
+        };
+        if taken.count == 0 {
+            return None;
+        }
+        self.next += u64::from(taken.count);
+        self.in_flight += 1;
+        self.measure(plan);
+        Some(taken)
+    }
+
+    /// Takes the bytes of what waits down anew, after a batch was taken or given back.
+    fn measure(&mut self, plan: &Plan) {
+        let (seat, next) = (self.seat, self.next);
+        let Supply::Dealt(backlog) = &mut self.supply else { return };
+        let from = usize::try_from(next - backlog.oldest).unwrap_or(usize::MAX);
+        let waiting = backlog.records.range(from..);
+        backlog.waiting_bytes = (0u32..)
+            .zip(waiting)
+            .map(|(nth, dealt)| plan.record_bytes(seat, nth, next + u64::from(nth), dealt.key))
+            .sum();
+        backlog.flush &= backlog.waiting_bytes > 0;
+    }
+
+    /// A producer's next record for this stream. Returns the bytes that it adds to what waits.
+    pub fn deal(&mut self, plan: &Plan, dealt: Dealt) -> usize {
+        let (seat, next) = (self.seat, self.next);
+        let Supply::Dealt(backlog) = &mut self.supply else { return 0 };
+        let sequence = backlog.oldest + backlog.records.len() as u64;
+        let nth = u32::try_from(sequence - next).unwrap_or(u32::MAX);
+        let bytes = plan.record_bytes(seat, nth, sequence, dealt.key);
+        backlog.waiting_bytes += bytes;
+        backlog.records.push_back(dealt);
+        bytes
+    }
+
+    /// Bytes dealt and not yet in a request.
+    pub fn waiting_bytes(&self) -> usize {
+        if let Supply::Dealt(backlog) = &self.supply { backlog.waiting_bytes } else { 0 }
+    }
+
+    /// Lets what waits leave without a full batch.
+    pub fn flush(&mut self) {
+        if let Supply::Dealt(backlog) = &mut self.supply {
+            backlog.flush = backlog.waiting_bytes > 0;
+        }
+    }
+
+    /// The producer will deal nothing more.
+    pub fn close(&mut self) {
+        if let Supply::Dealt(backlog) = &mut self.supply {
+            backlog.closed = true;
+        }
+    }
+
+    /// The values of a request; `times` is overwritten, `now` counts in a closed loop.
+    pub fn values<'a>(
+        &'a self,
+        plan: &'a Plan,
+        taken: &Taken,
+        now: Nanos,
+        times: &'a mut Vec<Nanos>,
+    ) -> BatchValues<'a> {
+        let times = match (&self.supply, taken.arrivals) {
+            (Supply::Dealt(backlog), _) => Times::Dealt(&backlog.records, self.place(backlog, taken.first)),
+            (_, None) => Times::All(now),
+            (_, Some(arrivals)) => {
+                times.clear();
+                times.extend(arrivals.take(taken.count as usize));
+                Times::Each(times)
+            }
+        };
+        BatchValues { plan, seat: self.seat, first: taken.first, count: taken.count, times }
+    }
+
+    /// Calls `each` with the intended times of a request's records; `sent_at` stands for them in a closed loop.
+    /// Before the request is settled.
+    pub fn for_each_time(&self, taken: &Taken, sent_at: Nanos, mut each: impl FnMut(Nanos, u64)) {
+        match (&self.supply, taken.arrivals) {
+            (Supply::Dealt(backlog), _) => {
+                let from = self.place(backlog, taken.first.max(backlog.oldest));
+                let records = backlog.records.range(from..).take(taken.count as usize);
+                records.for_each(|dealt| each(dealt.intended, 1));
+            }
+            (_, None) => each(sent_at, u64::from(taken.count)),
+            (_, Some(arrivals)) => arrivals.take(taken.count as usize).for_each(|at| each(at, 1)),
+        }
     }
 
     /// A request was accepted.
-    pub fn accepted(&mut self) -> Settled {
-        self.accepted_after_refusal |= self.go_back.is_some();
-        self.answered()
+    pub fn accepted(&mut self, plan: &Plan, taken: &Taken) -> Settled {
+        self.passed_refusal |= self.go_back.is_some();
+        self.forget(taken.first + u64::from(taken.count));
+        self.answered(plan)
     }
 
-    /// A request's outcome is an error after which its records are given up, or unknown.
-    pub fn given_up(&mut self) -> Settled {
-        self.answered()
+    /// A request's outcome is an error after which its records are given up, or unknown. They are not sent
+    /// again, so neither are those that were refused before them.
+    pub fn given_up(&mut self, plan: &Plan, taken: &Taken) -> Settled {
+        self.accepted(plan, taken)
     }
 
     /// A request was refused, and nothing of it was appended.
-    pub fn refused(&mut self, first: u64, count: u32) -> Settled {
-        self.go_back = Some(self.go_back.map_or(first, |earlier| earlier.min(first)));
-        self.refused += u64::from(count);
-        self.answered()
+    pub fn refused(&mut self, plan: &Plan, taken: &Taken) -> Settled {
+        self.go_back.get_or_insert(*taken);
+        self.refused += u64::from(taken.count);
+        self.answered(plan)
     }
 
-    fn answered(&mut self) -> Settled {
+    /// Nobody asks for the times and keys of records before `sequence` any more.
+    fn forget(&mut self, sequence: u64) {
+        if let Supply::Dealt(backlog) = &mut self.supply {
+            while backlog.oldest < sequence {
+                backlog.records.pop_front();
+                backlog.oldest += 1;
+            }
+        }
+    }
+
+    fn answered(&mut self, plan: &Plan) -> Settled {
         self.in_flight = self.in_flight.checked_sub(1).expect("an answer to nothing");
-        let Some(first) = self.go_back.filter(|_| self.in_flight == 0) else { return Settled::Continue };
+        if self.in_flight > 0 {
+            return Settled::Continue;
+        }
+        let Some(first) = self.go_back.take() else { return Settled::Continue };
         let refused = std::mem::take(&mut self.refused);
-        self.go_back = None;
-        if std::mem::take(&mut self.accepted_after_refusal) {
+        if std::mem::take(&mut self.passed_refusal) {
+            self.forget(self.next);
             return Settled::GaveUp(refused);
         }
-        self.next = first;
+        self.next = first.first;
+        if let (Supply::Scheduled { arrivals, .. }, Some(before)) = (&mut self.supply, first.arrivals) {
+            *arrivals = before;
+        }
+        self.measure(plan);
         Settled::SendAgain
     }
 
-    /// Sends nothing more. Returns how many records were still to be sent.
-    pub fn stop(&mut self) -> u64 {
+    /// Sends nothing more. Returns how many records were due by `now` and have not left.
+    pub fn stop(&mut self, now: Nanos) -> u64 {
         let left = self.quota.saturating_sub(self.next);
         self.quota = self.next;
-        left
+        match &mut self.supply {
+            Supply::Endless => 0,
+            Supply::Scheduled { arrivals, end } => {
+                let end = (*end).min(now);
+                arrivals.take_while(|at| *at < end).take(usize::try_from(left).unwrap_or(usize::MAX)).count()
+                    as u64
+            }
+            Supply::Dealt(backlog) => {
+                backlog.closed = true;
+                backlog.oldest + backlog.records.len() as u64 - self.next
+            }
+        }
     }
 
     /// Requests without an answer.
@@ -125,72 +344,128 @@ impl Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::Codec;
-    use crate::clock::{Clock, SECOND};
-    use crate::produce::plan::Source;
-    use crate::schedule::Schedule;
+    use crate::clock::SECOND;
+    use crate::schedule::{Schedule, Shape};
 
     fn plan(rate: Option<u64>, linger: Nanos) -> Plan {
         Plan {
-            clock: Clock::start(),
-            topic: "t".into(),
-            run: 1,
-            source: Source::Synthetic(100),
-            start: 0,
-            schedule: rate.map(|rate| Schedule::new(0, rate, 1)),
+            schedule: rate.map(|rate| Schedule::new(0, rate, 1, Shape::Constant, 0)),
             batch_bytes: 61 + 3 * 110,
             linger,
-            acks: 1,
-            codec: Codec::None,
-            in_flight_max: 5,
-            stop_at: None,
-            reconnect: false,
+            ..Plan::for_tests(100)
         }
     }
 
-    fn stream(quota: u64) -> Stream {
-        Stream::new(Seat { stream: 0, partition: 0, slot: 0 }, quota)
+    fn stream(plan: &Plan, quota: u64) -> Stream {
+        let supply = plan.schedule.map_or(Supply::Endless, |schedule| Supply::Scheduled {
+            arrivals: schedule.arrivals(0),
+            end: Nanos::MAX,
+        });
+        Stream::new(Seat { stream: 0, partition: 0, slot: 0 }, quota, supply)
+    }
+
+    /// The next batch: first sequence and count.
+    fn take(stream: &mut Stream, plan: &Plan, now: Nanos) -> Taken {
+        stream.take(plan, now).expect("something is due")
+    }
+
+    fn names(taken: Taken) -> (u64, u32) {
+        (taken.first, taken.count)
     }
 
     #[test]
     fn a_closed_loop_sends_full_batches_until_the_quota() {
-        let (plan, mut stream) = (plan(None, 0), stream(5));
+        let plan = plan(None, 0);
+        let mut stream = stream(&plan, 5);
         assert_eq!(stream.next_step(&plan, 0), Next::Ready);
-        assert_eq!(stream.take(&plan, 0), (0, 3));
-        assert_eq!(stream.take(&plan, 0), (3, 2));
+        let first = take(&mut stream, &plan, 0);
+        let second = take(&mut stream, &plan, 0);
+        assert_eq!((names(first), names(second)), ((0, 3), (3, 2)));
         assert_eq!(stream.next_step(&plan, 0), Next::Waits);
-        assert_eq!((stream.accepted(), stream.accepted()), (Settled::Continue, Settled::Continue));
+        assert_eq!(stream.accepted(&plan, &first), Settled::Continue);
+        assert_eq!(stream.accepted(&plan, &second), Settled::Continue);
         assert_eq!(stream.next_step(&plan, 0), Next::Finished);
     }
 
     #[test]
     fn an_open_loop_sends_what_is_due_however_late_it_is() {
-        let (plan, mut stream) = (plan(Some(1000), 1_500_000), stream(100));
+        let plan = plan(Some(1000), 1_500_000);
+        let mut stream = stream(&plan, 100);
         assert_eq!(stream.next_step(&plan, 0), Next::At(1_500_000), "linger");
-        assert_eq!(stream.take(&plan, 1_500_000), (0, 2));
+        assert_eq!(names(take(&mut stream, &plan, 1_500_000)), (0, 2));
         assert_eq!(stream.next_step(&plan, 1_500_000), Next::At(3_500_000));
-        assert_eq!(stream.take(&plan, SECOND), (2, 3), "a late batch is a full one");
+        let late = take(&mut stream, &plan, SECOND);
+        assert_eq!(names(late), (2, 3), "a late batch is a full one");
         assert_eq!(stream.next_step(&plan, SECOND), Next::Ready, "and the next is late too");
+        let mut times = Vec::new();
+        stream.for_each_time(&late, SECOND, |at, _| times.push(at));
+        assert_eq!(times, [2_000_000, 3_000_000, 4_000_000], "each counts from when it was meant to leave");
     }
 
     #[test]
-    fn refused_records_are_sent_again_in_order() {
-        let (plan, mut stream) = (plan(None, 0), stream(6));
-        stream.take(&plan, 0);
-        stream.take(&plan, 0);
-        assert_eq!(stream.refused(0, 3), Settled::Continue);
-        assert_eq!(stream.next_step(&plan, 0), Next::Waits, "the second request is still out");
-        assert_eq!(stream.refused(3, 3), Settled::SendAgain);
-        assert_eq!(stream.take(&plan, 0), (0, 3));
+    fn a_schedule_ends_before_its_end_and_knows_what_never_left() {
+        let plan = plan(Some(1000), 0);
+        let supply =
+            Supply::Scheduled { arrivals: plan.schedule.expect("given").arrivals(0), end: 5_000_000 };
+        let mut stream = Stream::new(Seat { stream: 0, partition: 0, slot: 0 }, u64::MAX, supply);
+        assert_eq!(names(take(&mut stream, &plan, SECOND)), (0, 3));
+        assert_eq!(stream.stop(SECOND), 2, "those of 3 and 4 ms");
+        assert_eq!(stream.next_step(&plan, SECOND), Next::Waits);
     }
 
     #[test]
-    fn refused_records_are_given_up_when_a_later_one_was_accepted() {
-        let (plan, mut stream) = (plan(None, 0), stream(9));
-        stream.take(&plan, 0);
-        stream.take(&plan, 0);
-        stream.refused(0, 3);
-        assert_eq!(stream.accepted(), Settled::GaveUp(3));
-        assert_eq!(stream.take(&plan, 0), (6, 3));
+    fn refused_records_are_sent_again_in_order_and_with_their_times() {
+        let plan = plan(Some(1000), 0);
+        let mut stream = stream(&plan, 6);
+        let first = take(&mut stream, &plan, SECOND);
+        let second = take(&mut stream, &plan, SECOND);
+        assert_eq!(stream.refused(&plan, &first), Settled::Continue);
+        assert_eq!(stream.next_step(&plan, SECOND), Next::Waits, "the second request is still out");
+        assert_eq!(stream.refused(&plan, &second), Settled::SendAgain);
+        let again = take(&mut stream, &plan, SECOND);
+        assert_eq!(names(again), (0, 3));
+        assert_eq!(again.arrivals.map(|arrivals| arrivals.at()), Some(0));
+    }
+
+    #[test]
+    fn refused_records_are_given_up_when_a_later_one_was_accepted_or_is_unknown() {
+        for answer in [Stream::accepted, Stream::given_up] {
+            let plan = plan(None, 0);
+            let mut stream = stream(&plan, 9);
+            let first = take(&mut stream, &plan, 0);
+            let second = take(&mut stream, &plan, 0);
+            stream.refused(&plan, &first);
+            assert_eq!(answer(&mut stream, &plan, &second), Settled::GaveUp(3));
+            assert_eq!(names(take(&mut stream, &plan, 0)), (6, 3));
+        }
+    }
+
+    #[test]
+    fn dealt_records_leave_when_the_batch_is_full_or_has_lingered_and_come_back_when_refused() {
+        let plan = plan(Some(1000), 2_000_000);
+        let seat = Seat { stream: 0, partition: 0, slot: 0 };
+        let mut stream = Stream::new(seat, u64::MAX, Supply::Dealt(Backlog::default()));
+        assert_eq!(stream.next_step(&plan, 0), Next::Waits);
+        let dealt = |at| Dealt { intended: at, key: None };
+        stream.deal(&plan, dealt(10));
+        assert_eq!(stream.next_step(&plan, 10), Next::At(2_000_010), "linger");
+        for at in 11..14 {
+            stream.deal(&plan, dealt(at));
+        }
+        assert_eq!(stream.next_step(&plan, 14), Next::Ready, "a fourth does not fit");
+        let first = take(&mut stream, &plan, 14);
+        assert_eq!(names(first), (0, 3));
+        assert_eq!(stream.next_step(&plan, 14), Next::At(2_000_013));
+        assert_eq!(stream.refused(&plan, &first), Settled::SendAgain);
+        let again = take(&mut stream, &plan, 14);
+        let mut times = Vec::new();
+        stream.for_each_time(&again, 0, |at, _| times.push(at));
+        assert_eq!((names(again), times), ((0, 3), vec![10, 11, 12]));
+        stream.accepted(&plan, &again);
+        stream.close();
+        let last = take(&mut stream, &plan, 14);
+        assert_eq!(names(last), (3, 1));
+        stream.accepted(&plan, &last);
+        assert_eq!(stream.next_step(&plan, 14), Next::Finished);
     }
 }

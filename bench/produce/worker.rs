@@ -2,10 +2,13 @@
 //!
 //! A stream that has something to send is either in the heap, until its batch is complete, or in its
 //! connection's queue, until there is room for a request. A turn of the loop moves what is due from the one to
-//! the other, builds and writes, then waits for answers or the next due time, whichever is first.
+//! the other, builds and writes, then waits for answers or the next due time, whichever is first. Where records
+//! are made one by one, a producer is in the heap too, until its next record is due.
+
+mod making;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::io::{self, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
@@ -20,9 +23,11 @@ use crate::client::request::ProduceTemplate;
 use crate::clock::{MILLISECOND, Nanos, SECOND};
 use crate::poll::Poller;
 use crate::produce::connection::{Connection, InFlight};
-use crate::produce::plan::{BatchValues, Plan, Seat};
-use crate::produce::stream::{Next, Settled, Stream};
+use crate::produce::plan::{Making, Plan, Seat};
+use crate::produce::producer::Producer;
+use crate::produce::stream::{Next, Settled, Stream, Supply};
 use crate::stats::Meter;
+use making::Maker;
 
 /// Longest wait for outstanding answers, and for a backlog to leave, once the run's time is over.
 pub const DRAIN_MAX: Nanos = 10 * SECOND;
@@ -44,6 +49,9 @@ const TURN_REQUESTS_MAX: usize = 64;
 /// FENCED_LEADER_EPOCH, UNKNOWN_LEADER_EPOCH.
 const NOTHING_APPENDED: [i16; 6] = [3, 5, 6, 19, 74, 75];
 
+/// Kafka's OUT_OF_ORDER_SEQUENCE_NUMBER: an idempotent producer's request behind one that was refused.
+const OUT_OF_ORDER: i16 = 45;
+
 /// What a worker is given.
 #[derive(Debug)]
 pub struct Task {
@@ -51,6 +59,10 @@ pub struct Task {
     pub plan: Arc<Plan>,
     /// Its streams, with the number of records each has to send.
     pub seats: Vec<(Seat, u64)>,
+    /// The producers whose connections it has, by slot, if records are made one by one.
+    pub producers: Vec<(u32, Producer)>,
+    /// Id and epoch of each slot's idempotent producer.
+    pub producer_ids: HashMap<u32, (i64, i16)>,
     /// Who leads what.
     pub topology: Topology,
     /// Whom to ask again.
@@ -68,7 +80,11 @@ pub struct Outcome {
     pub last_answer: Nanos,
     /// Records acknowledged.
     pub acknowledged: u64,
-    /// Records that were due but never left.
+    /// When the last record was meant to leave (open loop).
+    pub last_intended: Nanos,
+    /// Records that were due and had not left when the run was stopped from outside.
+    pub left: u64,
+    /// Records that were due and never left, though there was time.
     pub unsent: u64,
     /// Why it ended before its time.
     pub problem: Option<String>,
@@ -81,12 +97,24 @@ enum Queued {
     Connection,
 }
 
+/// What the heap wakes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Wake {
+    Lane(usize),
+    Producer(usize),
+}
+
 #[derive(Debug)]
 struct Lane {
     stream: Stream,
     template: ProduceTemplate,
+    /// Id and epoch, if idempotent.
+    producer: Option<(i64, i16)>,
+    maker: Option<usize>,
     link: usize,
     queued: Queued,
+    /// The time for which it is in the heap; an entry for another time is out of date.
+    due_at: Nanos,
     finished: bool,
 }
 
@@ -97,6 +125,8 @@ struct Link {
     socket: Option<TcpStream>,
     connection: Connection,
     ready: VecDeque<usize>,
+    /// The producer of a closed loop that makes its records.
+    maker: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -107,7 +137,10 @@ struct Worker {
     acks: Option<AckLogWriter>,
     lanes: Vec<Lane>,
     links: Vec<Link>,
-    due: BinaryHeap<Reverse<(Nanos, usize)>>,
+    makers: Vec<Maker>,
+    /// Records made that are in no request.
+    waiting_records: u64,
+    due: BinaryHeap<Reverse<(Nanos, Wake)>>,
     /// Connections with something to build or write.
     dirty: Vec<usize>,
     unfinished: usize,
@@ -128,6 +161,8 @@ pub fn run(task: Task, meter: Meter) -> io::Result<Outcome> {
         acks,
         lanes: Vec::new(),
         links: Vec::new(),
+        makers: Vec::new(),
+        waiting_records: 0,
         due: BinaryHeap::new(),
         dirty: Vec::new(),
         unfinished: task.seats.len(),
@@ -141,7 +176,7 @@ pub fn run(task: Task, meter: Meter) -> io::Result<Outcome> {
     }
     let now = worker.task.plan.clock.now();
     for link in &mut worker.links {
-        let lost: u64 = link.connection.reset().iter().map(|request| u64::from(request.count)).sum();
+        let lost: u64 = link.connection.reset().iter().map(|request| u64::from(request.records.count)).sum();
         worker.meter.counts.unknown += lost;
     }
     if let Some(acks) = &mut worker.acks {
@@ -155,12 +190,39 @@ impl Worker {
     fn open(&mut self) -> io::Result<()> {
         let plan = Arc::clone(&self.task.plan);
         let version = self.task.topology.produce_version;
+        let mut slots = HashMap::new();
+        for (slot, producer) in std::mem::take(&mut self.task.producers) {
+            slots.insert(slot, self.makers.len());
+            self.makers.push(Maker::new(producer));
+        }
         for (seat, quota) in std::mem::take(&mut self.task.seats) {
             let template = ProduceTemplate::new(version, &plan.topic, seat.partition, plan.acks);
             let template = template.map_err(io::Error::other)?;
+            let maker = slots.get(&seat.slot).copied();
             let link = self.link_for(seat);
-            let stream = Stream::new(seat, quota);
-            self.lanes.push(Lane { stream, template, link, queued: Queued::No, finished: false });
+            let supply = match (&plan.making, &plan.schedule) {
+                (Making::Records(_), _) => Supply::Dealt(Default::default()),
+                (Making::Batches, None) => Supply::Endless,
+                (Making::Batches, Some(schedule)) => Supply::Scheduled {
+                    arrivals: schedule.arrivals(u64::from(seat.stream)),
+                    end: plan.stop_at.unwrap_or(Nanos::MAX),
+                },
+            };
+            if let Some(maker) = maker {
+                // Seats of a producer come in the order of their partitions.
+                self.makers[maker].lanes.push(self.lanes.len());
+                self.links[link].maker = Some(maker).filter(|_| plan.schedule.is_none());
+            }
+            self.lanes.push(Lane {
+                stream: Stream::new(seat, quota, supply),
+                template,
+                producer: self.task.producer_ids.get(&seat.slot).copied(),
+                maker,
+                link,
+                queued: Queued::No,
+                due_at: 0,
+                finished: false,
+            });
         }
         for link in 0..self.links.len() {
             self.connect(link)?;
@@ -171,6 +233,9 @@ impl Worker {
             std::thread::sleep(Duration::from_nanos(plan.start.saturating_sub(now)));
         }
         (0..self.lanes.len()).for_each(|lane| self.queue(lane, now));
+        if plan.schedule.is_some() {
+            (0..self.makers.len()).for_each(|maker| self.make_due(maker, now));
+        }
         Ok(())
     }
 
@@ -187,6 +252,7 @@ impl Worker {
             socket: None,
             connection: Connection::default(),
             ready: VecDeque::new(),
+            maker: None,
         });
         self.links.len() - 1
     }
@@ -215,7 +281,7 @@ impl Worker {
                 stopping = true;
                 let deadline = now + DRAIN_MAX;
                 give_up_at = Some(give_up_at.map_or(deadline, |at| at.min(deadline)));
-                self.stop_streams(now);
+                self.outcome.left = self.stop_streams(now);
             }
             self.take_due(now);
             if self.refresh_at.is_some_and(|at| now >= at) {
@@ -231,7 +297,7 @@ impl Worker {
                 return Ok(());
             }
             if give_up_at.is_some_and(|at| now >= at) {
-                self.outcome.unsent = self.lanes.iter_mut().map(|lane| lane.stream.stop()).sum();
+                self.give_up(now);
                 return Ok(());
             }
             let timeout = if self.dirty.is_empty() { self.sleep(plan.clock.now(), plan.stop_at) } else { 0 };
@@ -257,14 +323,25 @@ impl Worker {
         until.saturating_sub(now)
     }
 
-    fn stop_streams(&mut self, now: Nanos) {
+    /// Sends nothing more. Returns how many records were due and have not left.
+    fn stop_streams(&mut self, now: Nanos) -> u64 {
+        let unmade: u64 = self.makers.iter_mut().map(|maker| maker.producer.stop(now)).sum();
+        let mut unsent = 0;
         self.lanes.iter_mut().for_each(|lane| {
-            lane.stream.stop();
+            unsent += lane.stream.stop(now);
             lane.queued = Queued::No;
         });
         self.due.clear();
         self.links.iter_mut().for_each(|link| link.ready.clear());
         (0..self.lanes.len()).for_each(|lane| self.queue(lane, now));
+        unmade + if self.task.plan.schedule.is_some() { unsent } else { 0 }
+    }
+
+    /// The run's time is over and more: what is still to be sent never leaves.
+    fn give_up(&mut self, now: Nanos) {
+        let end = self.task.plan.stop_at.unwrap_or(now);
+        self.outcome.unsent = self.stop_streams(end);
+        self.outcome.last_intended = end;
     }
 
     /// Puts a lane where its next step belongs, unless it is there already.
@@ -281,7 +358,8 @@ impl Worker {
             }
             Next::At(at) => {
                 lane.queued = Queued::Heap;
-                self.due.push(Reverse((at, index)));
+                lane.due_at = at;
+                self.due.push(Reverse((at, Wake::Lane(index))));
             }
             Next::Waits => {}
             Next::Finished => {
@@ -293,16 +371,25 @@ impl Worker {
 
     /// Moves what is due from the heap to the connections.
     fn take_due(&mut self, now: Nanos) {
-        while let Some(Reverse((at, index))) = self.due.peek().copied() {
+        while let Some(Reverse((at, wake))) = self.due.peek().copied() {
             if at > now {
                 break;
             }
             self.due.pop();
+            match wake {
+                Wake::Lane(index) => {
+                    let lane = &mut self.lanes[index];
+                    if lane.queued != Queued::Heap || lane.due_at != at {
+                        continue;
+                    }
+                    lane.queued = Queued::No;
+                    self.queue(index, now);
+                }
+                Wake::Producer(index) => self.make_due(index, now),
+            }
             if self.task.plan.schedule.is_some() {
                 self.meter.counts.lateness.record(now - at, 1);
             }
-            self.lanes[index].queued = Queued::No;
-            self.queue(index, now);
         }
     }
 
@@ -314,15 +401,11 @@ impl Worker {
             let now = plan.clock.now();
             let before = built;
             while self.links[at].socket.is_some() && self.links[at].connection.has_room(&plan) {
-                let Some(index) = self.links[at].ready.pop_front() else { break };
-                let lane = &mut self.lanes[index];
-                lane.queued = Queued::No;
-                let (first, count) = lane.stream.take(&plan, now);
-                if count > 0 {
-                    let values = BatchValues { plan: &plan, seat: lane.stream.seat, first, count, now };
-                    self.links[at].connection.push(&lane.template, &values, index)?;
-                    built += 1;
+                if let (true, Some(maker)) = (self.links[at].ready.is_empty(), self.links[at].maker) {
+                    self.fill(maker, now);
                 }
+                let Some(index) = self.links[at].ready.pop_front() else { break };
+                built += usize::from(self.build(at, index, now)?);
                 self.queue(index, now);
             }
             if let Err(error) = self.write(at) {
@@ -332,8 +415,8 @@ impl Worker {
                 let now = plan.clock.now();
                 while let Some(request) = self.links[at].connection.next_written() {
                     self.acknowledged(&request, now);
-                    let settled = self.lanes[request.stream].stream.accepted();
-                    self.settle(request.stream, settled, now);
+                    let settled = self.lanes[request.stream].stream.accepted(&plan, &request.records);
+                    self.settle(request.stream, settled, now)?;
                 }
             }
             let link = &self.links[at];
@@ -347,6 +430,23 @@ impl Worker {
                 return Ok(());
             }
         }
+    }
+
+    /// Builds the next request of a lane, if it has one. Returns whether it had.
+    fn build(&mut self, at: usize, index: usize, now: Nanos) -> io::Result<bool> {
+        let plan = &self.task.plan;
+        let lane = &mut self.lanes[index];
+        lane.queued = Queued::No;
+        let waiting = lane.stream.waiting_bytes();
+        let Some(taken) = lane.stream.take(plan, now) else { return Ok(false) };
+        if let Some(maker) = lane.maker {
+            let left = &mut self.makers[maker].waiting_bytes;
+            *left = left.saturating_sub(waiting.saturating_sub(lane.stream.waiting_bytes()));
+            self.waiting_records = self.waiting_records.saturating_sub(u64::from(taken.count));
+        }
+        let connection = &mut self.links[at].connection;
+        connection.push(plan, &lane.template, (index, &lane.stream), (taken, now), lane.producer)?;
+        Ok(true)
     }
 
     fn write(&mut self, at: usize) -> io::Result<()> {
@@ -385,74 +485,82 @@ impl Worker {
     }
 
     fn answers(&mut self, at: usize, now: Nanos) -> io::Result<()> {
+        let plan = Arc::clone(&self.task.plan);
         let version = self.task.topology.produce_version;
         while let Some((request, answer)) = self.links[at].connection.next_answer(version)? {
+            let records = &request.records;
+            if answer.error_code == 0 {
+                self.acknowledged(&request, now);
+            }
             let lane = &mut self.lanes[request.stream];
+            let seat = lane.stream.seat;
             let settled = if answer.error_code == 0 {
-                let seat = lane.stream.seat;
-                let settled = lane.stream.accepted();
                 if let Some(acks) = &mut self.acks {
                     acks.push(&Ack {
                         partition: seat.partition.unsigned_abs(),
-                        records: request.count,
+                        records: records.count,
                         base_offset: answer.base_offset,
-                        run: self.task.plan.run,
+                        run: plan.run,
                         stream: seat.stream,
-                        first_sequence: request.first,
+                        first_sequence: records.first,
                     });
                 }
-                self.acknowledged(&request, now);
-                settled
+                lane.stream.accepted(&plan, records)
             } else {
-                let partition = lane.stream.seat.partition;
-                self.meter.note(format!("partition {partition}: Kafka error {}", answer.error_code));
-                if NOTHING_APPENDED.contains(&answer.error_code) {
-                    lane.stream.refused(request.first, request.count)
+                let code = answer.error_code;
+                self.meter.note(format!("partition {}: Kafka error {code}", seat.partition));
+                if NOTHING_APPENDED.contains(&code) || code == OUT_OF_ORDER && lane.producer.is_some() {
+                    lane.stream.refused(&plan, records)
                 } else {
-                    self.meter.counts.failed += u64::from(request.count);
-                    lane.stream.given_up()
+                    self.meter.counts.failed += u64::from(records.count);
+                    check_sequence_survives(lane)?;
+                    lane.stream.given_up(&plan, records)
                 }
             };
-            self.settle(request.stream, settled, now);
+            self.settle(request.stream, settled, now)?;
         }
         Ok(())
     }
 
     fn acknowledged(&mut self, request: &InFlight, now: Nanos) {
-        let plan = &self.task.plan;
         let counts = &mut self.meter.counts;
-        counts.records += u64::from(request.count);
+        let records = u64::from(request.records.count);
+        counts.records += records;
         counts.bytes += request.value_bytes;
         counts.batch_bytes += request.batch_bytes;
+        counts.raw_bytes += request.raw_bytes;
         counts.requests += 1;
         counts.service.record(now - request.sent_at, 1);
-        if plan.schedule.is_none() {
-            counts.latency.record(now - request.sent_at, u64::from(request.count));
-        } else {
-            let stream = self.lanes[request.stream].stream.seat.stream;
-            for sequence in request.first..request.first + u64::from(request.count) {
-                counts.latency.record(now.saturating_sub(plan.intended(stream, sequence, now)), 1);
-            }
-        }
-        self.outcome.acknowledged += u64::from(request.count);
+        let mut last = self.outcome.last_intended;
+        self.lanes[request.stream].stream.for_each_time(&request.records, request.sent_at, |at, times| {
+            counts.latency.record(now.saturating_sub(at), times);
+            last = last.max(at);
+        });
+        self.outcome.last_intended = last;
+        self.outcome.acknowledged += records;
         self.outcome.last_answer = now;
     }
 
-    fn settle(&mut self, index: usize, settled: Settled, now: Nanos) {
+    fn settle(&mut self, index: usize, settled: Settled, now: Nanos) -> io::Result<()> {
         match settled {
             Settled::Continue => {}
-            Settled::GaveUp(records) => self.meter.counts.failed += records,
+            Settled::GaveUp(records) => {
+                self.meter.counts.failed += records;
+                check_sequence_survives(&self.lanes[index])?;
+            }
             Settled::SendAgain => {
                 let lane = &mut self.lanes[index];
                 if lane.queued == Queued::Connection {
                     self.links[lane.link].ready.retain(|waiting| *waiting != index);
                 }
                 lane.queued = Queued::Heap;
-                self.due.push(Reverse((now + RETRY_PAUSE, index)));
+                lane.due_at = now + RETRY_PAUSE;
+                self.due.push(Reverse((now + RETRY_PAUSE, Wake::Lane(index))));
                 self.refresh_at.get_or_insert(now + RETRY_PAUSE / 2);
             }
         }
         self.queue(index, now);
+        Ok(())
     }
 
     /// A connection is gone; what was in flight on it is of unknown outcome.
@@ -461,9 +569,11 @@ impl Worker {
         let link = &mut self.links[at];
         link.socket = None;
         for request in link.connection.reset() {
-            self.meter.counts.unknown += u64::from(request.count);
-            let settled = self.lanes[request.stream].stream.given_up();
-            self.settle(request.stream, settled, now);
+            self.meter.counts.unknown += u64::from(request.records.count);
+            let plan = Arc::clone(&self.task.plan);
+            let settled = self.lanes[request.stream].stream.given_up(&plan, &request.records);
+            // Without --reconnect the worker ends here, and an idempotent producer never has it.
+            self.settle(request.stream, settled, now)?;
         }
         let address = &self.links[at].address;
         if !self.task.plan.reconnect {
@@ -512,4 +622,15 @@ impl Worker {
             self.refresh_at = Some(now + RETRY_PAUSE);
         }
     }
+}
+
+/// An idempotent producer whose records are given up has no next sequence that the broker would take.
+fn check_sequence_survives(lane: &Lane) -> io::Result<()> {
+    if lane.producer.is_none() {
+        return Ok(());
+    }
+    let partition = lane.stream.seat.partition;
+    Err(io::Error::other(format!(
+        "the idempotent producer of partition {partition} lost records, and its sequence"
+    )))
 }

@@ -43,10 +43,7 @@ impl HistogramLog {
     /// # Errors
     /// The file cannot be written.
     pub fn append(&mut self, role: Role, second: u64, counts: &Counts) -> io::Result<()> {
-        let [latency, service, lateness] = match role {
-            Role::Produce => ["produce", "produce-service", "produce-lateness"],
-            Role::Consume => ["consume", "consume-service", "consume-lateness"],
-        };
+        let [latency, service, lateness] = ["", "-service", "-lateness"].map(|what| format!("{role}{what}"));
         let mut serializer = V2DeflateSerializer::new();
         let mut writer = IntervalLogWriterBuilder::new();
         let writer = writer.with_max_value_divisor(MAX_VALUE_DIVISOR);
@@ -64,7 +61,7 @@ impl HistogramLog {
                     times.histogram(),
                     Duration::from_secs(second),
                     Duration::from_secs(1),
-                    Tag::new(tag),
+                    Tag::new(&tag),
                 )
                 .map_err(|error| io::Error::other(format!("{error:?}")))?;
             let own = line.split(|b| *b == b'\n').rfind(|line| !line.is_empty()).unwrap_or_default();

@@ -15,6 +15,7 @@ use crate::ack_log::AckVerdict;
 use crate::clock::{Nanos, SECOND};
 use crate::resources::Resources;
 use crate::stats::{Counts, Times};
+use crate::validity::Validity;
 use crate::verify::Verdict;
 
 /// Version of [`Document`].
@@ -37,6 +38,12 @@ pub struct Document<'a> {
     pub ok: bool,
     /// What was wrong, if anything.
     pub problems: &'a [String],
+    /// Whether an open loop was the load that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validity: Option<Validity>,
+    /// Uncompressed bytes of batches for each byte that was sent. Absent: nothing was compressed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compression_ratio: Option<f64>,
     /// The sending side.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub produce: Option<Side>,
@@ -179,6 +186,8 @@ mod tests {
             problems: &[],
             produce: Some(side),
             consume: None,
+            validity: None,
+            compression_ratio: None,
             verification: None,
             acknowledgements: None,
             write_amplification: None,

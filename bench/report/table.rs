@@ -23,7 +23,7 @@ pub fn heading() -> String {
 /// One second of one role.
 pub fn row(second: u64, role: Role, counts: &Counts) -> String {
     let mut line =
-        format!("{second:>5}  {:<7} {:>11} {:>9.1}", name(role), counts.records, counts.bytes as f64 / 1e6);
+        format!("{second:>5}  {:<7} {:>11} {:>9.1}", role, counts.records, counts.bytes as f64 / 1e6);
     for (_, quantile) in QUANTILES {
         let _ = write!(line, " {:>9}", time(&counts.latency, quantile));
     }
@@ -35,7 +35,7 @@ pub fn row(second: u64, role: Role, counts: &Counts) -> String {
 pub fn progress(second: u64, role: Role, counts: &Counts) -> String {
     let mut line = format!(
         "{second:>4} s  {} {:>9} records/s {:>8.1} MB/s  p50 {}  p99 {}",
-        name(role),
+        role,
         counts.records,
         counts.bytes as f64 / 1e6,
         time(&counts.latency, 0.5),
@@ -60,12 +60,17 @@ pub fn write_amplification(ratio: Option<f64>) -> String {
     format!("write amplification {ratio}\n")
 }
 
+/// What the codec made of the batches.
+pub fn compression(ratio: f64) -> String {
+    format!("  compressed {ratio:.2} : 1\n")
+}
+
 /// The whole run of one role.
 pub fn summary(role: Role, counts: &Counts, elapsed: Nanos) -> String {
     let seconds = elapsed.max(1) as f64 / SECOND as f64;
     let mut text = format!(
         "\n{}: {} records, {:.1} MB in {:.2} s: {:.0} records/s, {:.1} MB/s, {:.0} requests/s",
-        name(role),
+        role,
         counts.records,
         counts.bytes as f64 / 1e6,
         seconds,
@@ -77,7 +82,8 @@ pub fn summary(role: Role, counts: &Counts, elapsed: Nanos) -> String {
     text.push('\n');
     let what = match role {
         Role::Produce => "latency (intended send to ack)",
-        Role::Consume => "latency (intended send to receipt)",
+        Role::Consume | Role::Tail(_) | Role::CatchUp(_) => "latency (intended send to receipt)",
+        Role::Commit => "latency",
     };
     let rows = [
         (what, &counts.latency),
@@ -128,13 +134,6 @@ fn with_violations(mut text: String, violations: &[String]) -> String {
         let _ = writeln!(text, "  violation: {violation}");
     }
     text
-}
-
-fn name(role: Role) -> &'static str {
-    match role {
-        Role::Produce => "produce",
-        Role::Consume => "consume",
-    }
 }
 
 /// A quantile with its unit, three digits; `-` where nothing was timed.

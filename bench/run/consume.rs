@@ -17,6 +17,7 @@ use crate::clock::Nanos;
 use crate::consume::partition::Partition;
 use crate::consume::worker::{self, Task, Until};
 use crate::payload;
+use crate::pin::pin;
 use crate::stats::{Meter, Role};
 use crate::verify::PartitionVerifier;
 
@@ -143,10 +144,14 @@ fn deal(context: &Context, partitions: Vec<Partition>, topology: &Topology, unti
 }
 
 /// Starts the threads.
-pub fn start(context: &Context, prepared: Prepared, reporter: &mut Reporter) -> Running {
+pub fn start(context: &mut Context, prepared: Prepared, reporter: &mut Reporter) -> Running {
     let threads = prepared.tasks.into_iter().map(|task| {
         let meter = Meter::new(Role::Consume, context.start, reporter.add_worker(Role::Consume));
-        thread::spawn(move || worker::run(task, meter))
+        let core = context.pins.deal();
+        thread::spawn(move || {
+            pin(core)?;
+            worker::run(task, meter)
+        })
     });
     Running { threads: threads.collect() }
 }

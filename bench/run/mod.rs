@@ -18,11 +18,13 @@ use crate::ack_log::AckVerdict;
 use crate::args::{CommonArgs, LoadArgs, Mode};
 use crate::client::admin::Admin;
 use crate::clock::{Clock, Nanos, SECOND};
+use crate::pin::Pins;
 use crate::report::json::{Document, SCHEMA_VERSION, Side};
 use crate::report::read::Run;
 use crate::report::{hgrm, html, table};
 use crate::resources::{Resources, Watch};
 use crate::stats::{Counts, Role};
+use crate::validity::{self, Offered, Validity};
 use crate::verify::Verdict;
 use crate::writes::Writes;
 use reporter::Reporter;
@@ -42,6 +44,7 @@ struct Context {
     clock: Clock,
     admin: Admin,
     common: CommonArgs,
+    pins: Pins,
     /// Set by SIGINT and SIGTERM, and when e2e gives up.
     stop: Arc<AtomicBool>,
     /// When records are sent from, and intervals counted.
@@ -56,6 +59,12 @@ struct Outcome {
     acks: Option<AckVerdict>,
     /// Records that were due and never left.
     unsent: u64,
+    /// Records that were due and had not left when the run was stopped from outside.
+    left: u64,
+    /// When the last record was meant to leave.
+    last_intended: Nanos,
+    /// Records per second that were asked for; 0 in a closed loop.
+    rate: u64,
     ended: BTreeMap<Role, Nanos>,
     /// What the run cost.
     resources: Option<Resources>,
@@ -64,6 +73,18 @@ struct Outcome {
 }
 
 impl Outcome {
+    /// Whether an open loop was the load that was asked for.
+    fn validity(&self, total: &Counts, start: Nanos) -> Option<Validity> {
+        let gap = SECOND.checked_div(self.rate)?;
+        Some(validity::judge(&Offered {
+            records: total.records + total.failed + total.unknown + self.left + self.unsent,
+            // The last record's share of the time lies behind it.
+            span: self.last_intended.saturating_sub(start) + gap,
+            acknowledged: total.records,
+            elapsed: self.ended.get(&Role::Produce).map_or(0, |ended| ended.saturating_sub(start)),
+        }))
+    }
+
     /// Bytes written to the broker's disk for each byte of acknowledged batches.
     fn write_amplification(&self, total: &Counts) -> Option<f64> {
         let written = self.written.filter(|_| total.batch_bytes > 0)?;
@@ -92,6 +113,7 @@ pub fn run(mode: &Mode) -> Result<bool, String> {
         clock: Clock::start(),
         admin: Admin::new(&common.bootstrap),
         common: common.clone(),
+        pins: Pins::new(&common.pin),
         stop,
         start: 0,
     };
@@ -105,10 +127,11 @@ pub fn run(mode: &Mode) -> Result<bool, String> {
         Mode::Produce(args) => {
             let prepared =
                 produce::prepare(&mut context, &args.load, args.ack_log.as_deref(), args.reconnect)?;
+            outcome.rate = args.load.rate;
             settings = settings_of(common, Some(&args.load));
             reporter = Reporter::new(quiet, common.hlog.as_deref())?;
             let writes = Writes::begin(&common.bootstrap, args.broker_pid);
-            let running = produce::start(&context, prepared, &mut reporter);
+            let running = produce::start(&mut context, prepared, &mut reporter);
             reporter.follow();
             produce::join(running, &mut outcome);
             outcome.written = writes.and_then(|writes| writes.end());
@@ -117,24 +140,27 @@ pub fn run(mode: &Mode) -> Result<bool, String> {
             let prepared = consume::prepare(&mut context, args)?;
             settings = settings_of(common, None);
             reporter = Reporter::new(quiet, common.hlog.as_deref())?;
-            let running = consume::start(&context, prepared, &mut reporter);
+            let running = consume::start(&mut context, prepared, &mut reporter);
             reporter.follow();
             consume::join(running, &mut outcome);
         }
         Mode::E2e(args) => {
             let produced = produce::prepare(&mut context, &args.load, None, false)?;
+            outcome.rate = args.load.rate;
             let until = consume::until(&context, None);
             until.enough.store(u64::MAX, Ordering::Relaxed);
             let consumed = consume::prepare_tail(&context, &produced, until.clone())?;
             settings = settings_of(common, Some(&args.load));
             reporter = Reporter::new(quiet, common.hlog.as_deref())?;
-            let readers = consume::start(&context, consumed, &mut reporter);
-            let writers = produce::start(&context, produced, &mut reporter);
+            let readers = consume::start(&mut context, consumed, &mut reporter);
+            let writers = produce::start(&mut context, produced, &mut reporter);
             let watch = watch_e2e(&context, writers, until);
             reporter.follow();
             let expected = watch.join().map_err(|_| "the watching thread panicked")?;
             outcome.problems.extend(expected.problems);
             outcome.ended.extend(expected.ended);
+            (outcome.left, outcome.unsent) = (expected.left, expected.unsent);
+            outcome.last_intended = expected.last_intended;
             consume::join(readers, &mut outcome);
             judge_e2e(&reporter, &mut outcome);
         }
@@ -204,12 +230,21 @@ fn report(
         problems.extend(problems_of(role, total, survives));
         if !quiet {
             print!("{}", table::summary(role, total, elapsed));
+            if let Some(ratio) = total.compression_ratio() {
+                print!("{}", table::compression(ratio));
+            }
             if mode == "produce" {
                 print!("{}", table::write_amplification(outcome.write_amplification(total)));
             }
         }
     }
+    let validity = reporter.total(Role::Produce).and_then(|total| outcome.validity(total, context.start));
     // A run that survives lost connections cannot promise to have sent everything.
+    if let Some(reason) =
+        validity.as_ref().and_then(|validity| validity.reason.as_ref()).filter(|_| !survives)
+    {
+        problems.push(format!("INVALID: {reason}"));
+    }
     if outcome.unsent > 0 && !survives {
         problems.push(format!("{} records were due and never left", outcome.unsent));
     }
@@ -250,6 +285,8 @@ fn report(
             produce: side(Role::Produce).map(|(t, e)| Side::new(t, e, reporter.seconds(Role::Produce))),
             write_amplification: reporter.total(Role::Produce).and_then(|t| outcome.write_amplification(t)),
             consume: side(Role::Consume).map(|(t, e)| Side::new(t, e, reporter.seconds(Role::Consume))),
+            validity,
+            compression_ratio: reporter.total(Role::Produce).and_then(Counts::compression_ratio),
             verification: outcome.verdict.as_ref(),
             acknowledgements: outcome.acks.as_ref(),
             resources: outcome.resources.as_ref(),
@@ -291,17 +328,24 @@ fn settings_of(common: &CommonArgs, load: Option<&LoadArgs>) -> BTreeMap<&'stati
         ("threads", json!(common.threads)),
         ("duration", json!(common.duration.map(|d| d.as_secs_f64()))),
         ("records", json!(common.records)),
+        ("pin", json!(common.pin)),
         ("payload-file", json!(common.payload_file)),
     ]);
     if let Some(load) = load {
         settings.extend([
             ("partitions", json!(load.partitions)),
             ("rate", json!(load.rate)),
-            ("record-size", json!(load.record_size)),
+            ("schedule", json!(format!("{:?}", load.schedule).to_lowercase())),
+            ("record-size", json!(format!("{:?}", load.record_size).to_lowercase())),
+            ("entropy", json!(load.entropy)),
+            ("keys", json!(format!("{:?}", load.keys).to_lowercase())),
+            ("by-record", json!(load.makes_records())),
+            ("idempotent", json!(load.idempotent)),
+            ("topic-config", json!(load.topic_config)),
             ("batch-size", json!(load.batch_size)),
             ("linger-ms", json!(load.linger_ms)),
             ("acks", json!(load.acks)),
-            ("compression", json!(format!("{:?}", load.compression).to_lowercase())),
+            ("compression", json!(load.compression.to_string())),
             ("in-flight", json!(load.in_flight)),
         ]);
     }

@@ -1,5 +1,6 @@
 //! The sending side of a run: the plan, its workers, and how they ended.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,13 +10,20 @@ use super::reporter::Reporter;
 use super::{Context, DURATION_DEFAULT, LEAD, Outcome};
 use crate::ack_log::AckLogWriter;
 use crate::args::LoadArgs;
-use crate::client::admin::Topology;
+use crate::client::admin::{NewTopic, Topology};
 use crate::clock::Nanos;
+use crate::keys::Keys;
 use crate::payload;
-use crate::produce::plan::{self, Plan, Seat, Source};
+use crate::pin::pin;
+use crate::produce::plan::{self, Making, Plan, Seat, Source};
+use crate::produce::producer::Producer;
 use crate::produce::worker::{self, Task};
-use crate::schedule::Schedule;
+use crate::schedule::{Schedule, mix};
+use crate::sizes::Sizes;
 use crate::stats::{Meter, Role};
+
+/// Most streams of a run: what a run keeps of each takes a few hundred bytes.
+const STREAMS_MAX: usize = 1_000_000;
 
 /// Workers that are ready to start.
 #[derive(Debug)]
@@ -46,28 +54,47 @@ pub fn prepare(
     reconnect: bool,
 ) -> Result<Prepared, String> {
     let common = &context.common;
-    let topology = context.admin.topology(&common.topic, Some(load.partitions)).map_err(|e| e.to_string())?;
+    let new = NewTopic { partitions: load.partitions, configs: load.topic_config.clone() };
+    let topology = context.admin.topology(&common.topic, Some(&new)).map_err(|e| e.to_string())?;
     if let Some(path) = ack_log {
         AckLogWriter::prepare(path).map_err(|e| format!("{}: {e}", path.display()))?;
     }
     let partitions = u32::try_from(topology.leaders.len()).unwrap_or(u32::MAX);
+    let run = random().map_err(|e| e.to_string())?;
     let source = if common.payload_file.is_empty() {
-        Source::Synthetic(load.record_size)
+        Source::Synthetic { sizes: Sizes::new(load.record_size, run), entropy: load.entropy }
     } else {
         Source::Lines(payload::load(&common.payload_file, partitions)?)
     };
     let lines = |partition: i32| match &source {
-        Source::Synthetic(_) => None,
+        Source::Synthetic { .. } => None,
         Source::Lines(all) => {
             let own = usize::try_from(partition).ok().and_then(|p| all[p].as_ref());
             Some(own.map_or(0, payload::Lines::len))
         }
     };
-    let mut seats = plan::seats(&topology.leaders, common.connections, lines(0).is_some());
+    let making = if load.makes_records() { Making::Records(Keys::new(load.keys)) } else { Making::Batches };
+    let by_record = load.makes_records();
+    let mut seats = if by_record {
+        plan::seats_of_producers(&topology.leaders, common.connections)
+    } else {
+        plan::seats(&topology.leaders, common.connections, lines(0).is_some())
+    };
     // A partition without lines has nothing to send.
     seats.retain(|seat| lines(seat.partition) != Some(0));
     (0..).zip(&mut seats).for_each(|(n, seat)| seat.stream = n);
-    let streams = seats.len() as u64;
+    if seats.len() > STREAMS_MAX {
+        return Err(format!("{} streams (producers times partitions), at most {STREAMS_MAX}", seats.len()));
+    }
+    let slots = seats.iter().map(|seat| seat.slot + 1).max().unwrap_or(0);
+    let ids = if load.idempotent {
+        context.admin.producer_ids(slots).map_err(|e| e.to_string())?
+    } else {
+        Vec::new()
+    };
+    let producer_ids: HashMap<u32, (i64, i16)> = (0..).zip(ids).collect();
+    // What has a schedule of its own: a stream, or a producer.
+    let sources = if by_record { u64::from(slots) } else { seats.len() as u64 };
 
     context.start = context.clock.now() + LEAD;
     let start = context.start;
@@ -75,63 +102,75 @@ pub fn prepare(
     let unlimited = common.records.is_none() && common.duration.is_none() && !once;
     let duration = common.duration.map(|d| Nanos::try_from(d.as_nanos()).unwrap_or(Nanos::MAX / 4));
     let duration = duration.or(unlimited.then_some(DURATION_DEFAULT));
-    let schedule = (load.rate > 0).then(|| Schedule::new(start, load.rate, streams));
+    let stop_at = duration.map(|d| start + d);
+    let schedule = (load.rate > 0).then(|| Schedule::new(start, load.rate, sources, load.schedule, run));
+    let share = |nth: u64| common.records.map_or(u64::MAX, |n| n / sources + u64::from(nth < n % sources));
     let quota = |seat: &Seat| {
-        let stream = u64::from(seat.stream);
-        let by_records = common.records.map(|n| n / streams + u64::from(stream < n % streams));
         let by_lines = if once { lines(seat.partition) } else { None };
-        // The last record that is due lies before the end, not at it.
-        let by_time = schedule.zip(duration).map(|(s, d)| s.due(stream, start + d - 1));
-        [by_records, by_lines, by_time].into_iter().flatten().min().unwrap_or(u64::MAX)
+        let own = if by_record { u64::MAX } else { share(u64::from(seat.stream)) };
+        own.min(by_lines.unwrap_or(u64::MAX))
     };
     let seats: Vec<(Seat, u64)> = seats.iter().map(|seat| (*seat, quota(seat))).collect();
+    let end = stop_at.filter(|_| schedule.is_some()).unwrap_or(Nanos::MAX);
+    let producer = |slot: u32| {
+        let arrivals = schedule.map(|schedule| schedule.arrivals(u64::from(slot)));
+        let seed = run ^ mix(u64::from(slot));
+        (slot, Producer::new(arrivals, end, share(u64::from(slot)), partitions, load.batch_size, seed))
+    };
     let plan = Arc::new(Plan {
         clock: context.clock,
         topic: common.topic.clone(),
-        run: random().map_err(|e| e.to_string())?,
+        run,
         source,
+        making,
         start,
         schedule,
         batch_bytes: load.batch_size,
         linger: (load.linger_ms * 1e6) as Nanos,
         acks: load.acks,
-        codec: load.compression,
+        compression: load.compression,
         in_flight_max: load.in_flight as usize,
-        stop_at: duration.map(|d| start + d),
+        stop_at,
         reconnect,
     });
 
-    // A connection, which is a leader and a slot, stays on one thread.
-    let mut connections: Vec<(&str, u32)> = Vec::new();
+    // A connection, which is a leader and a slot, stays on one thread; so does a producer, which is a slot.
+    let mut connections: HashMap<(&str, u32), usize> = HashMap::new();
     let mut by_thread: Vec<Vec<(Seat, u64)>> = vec![Vec::new(); common.threads as usize];
     for (seat, quota) in seats {
         let leader = usize::try_from(seat.partition).ok().and_then(|p| topology.leaders.get(p));
-        let connection = (leader.map_or("", String::as_str), seat.slot);
-        let number = connections.iter().position(|c| *c == connection).unwrap_or_else(|| {
-            connections.push(connection);
-            connections.len() - 1
-        });
+        let leader = if by_record { "" } else { leader.map_or("", String::as_str) };
+        let next = connections.len();
+        let number = *connections.entry((leader, seat.slot)).or_insert(next);
         by_thread[number % common.threads as usize].push((seat, quota));
     }
-    let tasks = by_thread.into_iter().filter(|seats| !seats.is_empty()).map(|seats| Task {
-        plan: Arc::clone(&plan),
-        seats,
-        topology: topology.clone(),
-        admin: context.admin.clone(),
-        ack_log: ack_log.map(Path::to_owned),
-        stop: Arc::clone(&context.stop),
+    let tasks = by_thread.into_iter().filter(|seats| !seats.is_empty()).map(|seats| {
+        let mut slots: Vec<u32> = seats.iter().map(|(seat, _)| seat.slot).collect();
+        slots.dedup();
+        Task {
+            plan: Arc::clone(&plan),
+            seats,
+            producers: if by_record { slots.into_iter().map(producer).collect() } else { Vec::new() },
+            producer_ids: producer_ids.clone(),
+            topology: topology.clone(),
+            admin: context.admin.clone(),
+            ack_log: ack_log.map(Path::to_owned),
+            stop: Arc::clone(&context.stop),
+        }
     });
     let tasks = tasks.collect();
     Ok(Prepared { plan, topology, tasks })
 }
 
 /// Starts the threads.
-pub fn start(context: &Context, prepared: Prepared, reporter: &mut Reporter) -> Running {
+pub fn start(context: &mut Context, prepared: Prepared, reporter: &mut Reporter) -> Running {
     let acknowledged = Arc::new(AtomicU64::new(0));
     let threads = prepared.tasks.into_iter().map(|task| {
         let meter = Meter::new(Role::Produce, context.start, reporter.add_worker(Role::Produce));
         let acknowledged = Arc::clone(&acknowledged);
+        let core = context.pins.deal();
         thread::spawn(move || {
+            pin(core)?;
             let outcome = worker::run(task, meter)?;
             acknowledged.fetch_add(outcome.acknowledged, Ordering::Relaxed);
             Ok(outcome)
@@ -150,6 +189,8 @@ pub fn join(running: Running, outcome: &mut Outcome) {
                 *ended = worker.last_answer.max(*ended);
                 outcome.problems.extend(worker.problem);
                 outcome.unsent += worker.unsent;
+                outcome.left += worker.left;
+                outcome.last_intended = outcome.last_intended.max(worker.last_intended);
             }
             Ok(Err(error)) => outcome.problems.push(error.to_string()),
             Err(_) => outcome.problems.push("a sending thread panicked".into()),

@@ -6,7 +6,10 @@ use std::time::Duration;
 use clap::{ArgAction, Subcommand, ValueEnum};
 
 use crate::report::command::{CompareArgs, ReportArgs};
-use crate::value;
+
+mod load;
+
+pub(crate) use load::LoadArgs;
 
 /// Arguments of `corelane bench`.
 #[derive(Debug, clap::Args)]
@@ -52,6 +55,9 @@ pub(crate) struct CommonArgs {
     /// Threads (of each role); a connection stays on one
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub threads: u32,
+    /// Pin the threads to these cores, one after the other: 2,3
+    #[arg(long, value_delimiter = ',', value_name = "CORES")]
+    pub pin: Vec<usize>,
     /// How long: 500ms, 10s, 2m
     #[arg(long, value_parser = parse_duration, value_name = "TIME")]
     pub duration: Option<Duration>,
@@ -62,16 +68,16 @@ pub(crate) struct CommonArgs {
     #[arg(long, value_name = "PATH")]
     pub payload_file: Vec<PathBuf>,
     /// Write the result as JSON ("-": to stdout, instead of text)
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Result")]
     pub json: Option<PathBuf>,
     /// Write an HdrHistogram interval log
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Result")]
     pub hlog: Option<PathBuf>,
     /// Write the latency's percentiles as text, for HdrHistogram's plotter
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Result")]
     pub hgrm: Option<PathBuf>,
     /// Write a page with plots
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Result")]
     pub html: Option<PathBuf>,
 }
 
@@ -80,35 +86,6 @@ impl CommonArgs {
     pub fn is_quiet(&self) -> bool {
         self.json.as_deref().is_some_and(|path| path.as_os_str() == "-")
     }
-}
-
-/// The load.
-#[derive(Debug, Clone, clap::Args)]
-pub(crate) struct LoadArgs {
-    /// Partitions of the topic, if it has to be created
-    #[arg(long, default_value_t = 1, value_name = "N")]
-    pub partitions: u32,
-    /// Records per second, open loop (0: as many as possible)
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    pub rate: u64,
-    /// Bytes of a record's value
-    #[arg(long, default_value_t = 1024, value_name = "BYTES")]
-    pub record_size: usize,
-    /// Largest batch; 1: one record each
-    #[arg(long, default_value_t = 16_384, value_name = "BYTES")]
-    pub batch_size: usize,
-    /// How long a batch waits to fill (open loop)
-    #[arg(long, default_value_t = 0.0, value_name = "MS")]
-    pub linger_ms: f64,
-    /// Acknowledgement: 0, 1 or all
-    #[arg(long, default_value = "all", value_parser = parse_acks)]
-    pub acks: i16,
-    /// Codec of the batches
-    #[arg(long, default_value = "none")]
-    pub compression: Codec,
-    /// Unanswered requests per connection
-    #[arg(long, default_value_t = 5, value_name = "N")]
-    pub in_flight: u32,
 }
 
 /// `corelane bench produce`.
@@ -154,16 +131,6 @@ pub(crate) struct E2eArgs {
     pub load: LoadArgs,
 }
 
-/// Codec of produced batches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Codec {
-    None,
-    Lz4,
-    Zstd,
-    Gzip,
-    Snappy,
-}
-
 /// Where a consumer starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Start {
@@ -182,18 +149,7 @@ pub(crate) fn validate(mode: &Mode) -> Result<(), String> {
         return Err("--connections and --threads are at least 1".into());
     }
     if let Some(load) = load {
-        if common.payload_file.is_empty() && load.record_size < value::HEADER_BYTES {
-            return Err(format!(
-                "--record-size is at least {}, what names and checks a record",
-                value::HEADER_BYTES
-            ));
-        }
-        if load.partitions == 0 || load.in_flight == 0 {
-            return Err("--partitions and --in-flight are at least 1".into());
-        }
-        if !(load.linger_ms >= 0.0 && load.linger_ms <= 60_000.0) {
-            return Err("--linger-ms lies between 0 and 60000".into());
-        }
+        load.validate(!common.payload_file.is_empty())?;
     }
     match mode {
         Mode::E2e(a) if !a.common.payload_file.is_empty() => {
@@ -205,6 +161,9 @@ pub(crate) fn validate(mode: &Mode) -> Result<(), String> {
         {
             Err("--ack-log needs --acks 1 or all and synthetic records".into())
         }
+        Mode::Produce(a) if a.reconnect && a.load.idempotent => {
+            Err("--idempotent: what became of a lost connection's records is unknown, and so the next sequence: no --reconnect".into())
+        }
         Mode::Consume(a)
             if !a.verify_acks.is_empty() && (a.from == Start::End || !a.common.payload_file.is_empty()) =>
         {
@@ -214,7 +173,7 @@ pub(crate) fn validate(mode: &Mode) -> Result<(), String> {
     }
 }
 
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let number: f64 = number.parse().map_err(|_| format!("`{text}` is not a duration such as 10s"))?;
@@ -267,6 +226,9 @@ mod tests {
         for line in [
             format!("b produce {common} {load} --ack-log x --reconnect"),
             format!("b produce {common} {load} --payload-file x --payload-file y"),
+            "b produce --rate 5 --schedule burst:1s:20 --record-size lognormal:200:1 --entropy 30 --pin 0,1"
+                .to_owned(),
+            "b produce --keys zipf:100:0.9 --idempotent --compression zstd:3 --topic-config a=b".to_owned(),
             format!("b consume {common} --from end --output o"),
             "b consume --verify-acks a b".to_owned(),
             format!("b e2e {common} {load} --in-flight 9"),
@@ -284,6 +246,11 @@ mod tests {
             "b produce --duration 0",
             "b produce --ack-log x --acks 0",
             "b e2e --acks 0",
+            "b produce --schedule poisson",
+            "b produce --idempotent --acks 1",
+            "b produce --idempotent --reconnect",
+            "b produce --payload-file x --keys uniform:5",
+            "b produce --entropy 101",
             "b consume --connections 0",
             "b consume --verify-acks x --from end",
         ] {
@@ -296,7 +263,7 @@ mod tests {
         for mode in ["produce", "consume", "e2e"] {
             let help =
                 Cli::try_parse_from(["b", mode, "--help"]).expect_err("help is an early exit").to_string();
-            assert!(help.lines().count() <= 50, "{mode}: {} lines", help.lines().count());
+            assert!(help.lines().count() <= 64, "{mode}: {} lines", help.lines().count());
         }
     }
 }

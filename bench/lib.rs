@@ -12,9 +12,9 @@
 //! - [`produce`]: streams, connections, the sending thread;
 //! - [`reader`], [`verify`], [`ack_log`], [`consume`]: what is read, and what is checked of it;
 //! - [`validity`]: whether a run was the load that it claims to be;
-//! - [`writes`]: what the broker's process writes to its disk meanwhile;
+//! - [`writes`]: what the broker's process writes to its disk meanwhile; [`resources`]: what else it costs;
 //! - [`workload`]: runs written down in files; [`sweep`]: the search for the rate at which latency bends;
-//! - [`poll`]: epoll; [`pin`]: threads on cores; [`report`]: tables, JSON, interval logs.
+//! - [`poll`]: epoll; [`pin`]: threads on cores; [`report`]: tables, JSON, interval logs, pages.
 //!
 //! State machines ([`schedule`], [`produce::stream`], [`produce::connection`], [`verify`], [`ack_log`]) know
 //! neither sockets nor a clock; the two `worker` modules own those. No thread shares anything while it measures.
@@ -33,6 +33,7 @@ mod poll;
 mod produce;
 mod reader;
 mod report;
+mod resources;
 mod run;
 mod schedule;
 mod sizes;

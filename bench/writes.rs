@@ -56,7 +56,7 @@ fn parse_written(io: &str) -> Option<u64> {
 }
 
 /// The process that listens on the first address of `host:port,...`, if that is this host's.
-fn listener_of(bootstrap: &str) -> Option<u32> {
+pub fn listener_of(bootstrap: &str) -> Option<u32> {
     let address = bootstrap.split(',').next()?.trim().to_socket_addrs().ok()?.next()?;
     // Only an address of this host can be bound, and none can be bound to find out without a port of its own.
     std::net::UdpSocket::bind((address.ip(), 0)).ok()?;

@@ -348,7 +348,7 @@ mod tests {
 
     #[test]
     fn help_fits_one_screen() {
-        let commands: [&[&str]; 13] = [
+        let commands: [&[&str]; 14] = [
             &[],
             &["serve"],
             &["bench"],
@@ -362,6 +362,7 @@ mod tests {
             &["tune", "check"],
             &["tune", "apply"],
             &["tune", "undo"],
+            &["tune", "disk"],
         ];
         for words in commands.map(|words| [words, &["--help"]].concat()) {
             let help = parse_words(&words).unwrap_err().to_string();

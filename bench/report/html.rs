@@ -93,7 +93,8 @@ fn told_settings(run: &Run) -> String {
     ];
     let told = |name: &str| {
         let value = run.settings.get(name).filter(|value| !value.is_null())?;
-        Some(format!("{name} {}", plain(value)))
+        let value = if name == "acks" && value == -1 { "all".to_owned() } else { plain(value) };
+        Some(format!("{name} {value}"))
     };
     names.iter().filter_map(|name| told(name)).collect::<Vec<_>>().join(", ")
 }
@@ -193,7 +194,9 @@ fn plots(runs: &[Run]) -> Result<Markup, PlotError> {
         for run in runs {
             for (role, side) in run.sides() {
                 let point = |interval: &Interval| Some((interval.second as f64, value(interval)?));
-                let points: Vec<_> = side.intervals.iter().filter_map(point).collect();
+                // The last second is not a whole one.
+                let whole = side.intervals.len().saturating_sub(1).max(1);
+                let points: Vec<_> = side.intervals.iter().take(whole).filter_map(point).collect();
                 lines.push(Line { name: name_of(run, role, what, several), points });
             }
         }
@@ -286,7 +289,7 @@ fn details(run: &Run, named: bool) -> Markup {
         ("What this host can do", run.limits.as_ref()),
     ];
     html! {
-        @if named { h2 { (run.name) } } @else { h2 { "More of it" } }
+        @if named { h2 { (run.name) } } @else { h2 { "Details" } }
         @if let Some(ratio) = run.write_amplification {
             p { "Bytes written to the broker's disk for each byte taken: " (format!("{ratio:.3}")) }
         }
@@ -306,7 +309,7 @@ fn tree(value: &Value) -> Markup {
         Value::Object(fields) => html! {
             table {
                 @for (name, value) in fields {
-                    @if !value.is_null() { tr { td { (name.replace('_', " ")) } td { (tree(value)) } } }
+                    @if !is_nothing(value) { tr { td { (name.replace('_', " ")) } td { (tree(value)) } } }
                 }
             }
         },
@@ -314,6 +317,10 @@ fn tree(value: &Value) -> Markup {
         Value::Number(number) => html! { (number.as_f64().map_or_else(|| number.to_string(), figure)) },
         other => html! { (plain(other)) },
     }
+}
+
+fn is_nothing(value: &Value) -> bool {
+    value.is_null() || value.as_array().is_some_and(Vec::is_empty)
 }
 
 /// Whole numbers as they are, others with three digits.

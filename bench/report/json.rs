@@ -14,6 +14,7 @@ use super::table::QUANTILES;
 use crate::ack_log::AckVerdict;
 use crate::clock::{Nanos, SECOND};
 use crate::consume::partition::Progress;
+use crate::resources::Resources;
 use crate::stats::{Counts, Times};
 use crate::validity::Validity;
 use crate::verify::Verdict;
@@ -71,6 +72,9 @@ pub struct Document<'a> {
     /// What became of acknowledged records.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub acknowledgements: Option<&'a AckVerdict>,
+    /// What the run cost, and where it ran.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resources: Option<&'a Resources>,
     /// The rates of a sweep, ascending; the rest of the document is the best rate before the knee.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub points: Vec<SweepPoint>,
@@ -179,7 +183,7 @@ pub struct Interval {
 /// Count, mean and quantiles of one histogram; only `count` if it is empty.
 pub type Summary = BTreeMap<&'static str, f64>;
 
-/// Count, mean and quantiles of a histogram, in microseconds.
+/// Of a histogram, in microseconds.
 pub fn summary(times: &Times) -> Summary {
     let histogram = times.histogram();
     let mut summary = Summary::from([("count", histogram.len() as f64)]);
@@ -259,6 +263,7 @@ mod tests {
             idle_connections: None,
             points: Vec::new(),
             write_amplification: None,
+            resources: None,
         };
         let value = serde_json::to_value(&document).expect("serializes");
         assert_eq!(value["schema_version"], 1);

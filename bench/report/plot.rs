@@ -12,6 +12,7 @@ const TAIL_MAX: f64 = 1e6;
 
 const INK: RGBColor = RGBColor(1, 2, 3);
 const FAINT: RGBColor = RGBColor(1, 2, 4);
+const CARD: RGBColor = RGBColor(1, 2, 5);
 /// Series, in turn; more than these repeat.
 const SERIES: [RGBColor; 6] = [
     RGBColor(1, 3, 1),
@@ -57,9 +58,10 @@ fn draw(
         with(&area)?;
         area.present()?;
     }
-    for (colour, variable) in [(INK, "ink".to_owned()), (FAINT, "faint".to_owned())]
-        .into_iter()
-        .chain(SERIES.into_iter().zip((1..).map(|number| format!("s{number}"))))
+    for (colour, variable) in
+        [(INK, "ink".to_owned()), (FAINT, "faint".to_owned()), (CARD, "card".to_owned())]
+            .into_iter()
+            .chain(SERIES.into_iter().zip((1..).map(|number| format!("s{number}"))))
     {
         let RGBColor(red, green, blue) = colour;
         svg = svg.replace(&format!("#{red:02X}{green:02X}{blue:02X}"), &format!("var(--{variable})"));
@@ -146,7 +148,12 @@ fn over(
                 }
                 chart
                     .configure_series_labels()
-                    .position(SeriesLabelPosition::UpperLeft)
+                    .position(if x_logarithmic {
+                        SeriesLabelPosition::LowerRight
+                    } else {
+                        SeriesLabelPosition::UpperLeft
+                    })
+                    .background_style(CARD.mix(0.8))
                     .label_font(("sans-serif", 14).into_font().color(&INK))
                     .draw()?;
             }};

@@ -12,6 +12,7 @@ use crate::client::admin::Admin;
 use crate::clock::{Clock, Nanos, SECOND};
 use crate::consume::worker::Until;
 use crate::pin::Pins;
+use crate::resources::Watch;
 use crate::stats::Role;
 use crate::writes::Writes;
 
@@ -65,6 +66,8 @@ pub fn measure(mode: &Mode, stop: &Stop, quiet: bool) -> Result<Measured, String
     let mut reporter = Reporter::new(quiet, common.hlog.as_deref())?;
     let mut outcome = Outcome { rate: mode.shared().1.map_or(0, |load| load.rate), ..Outcome::default() };
     let mut survives = false;
+    let broker_pid = if let Mode::Produce(args) = mode { args.broker_pid } else { None };
+    let resources = Watch::begin(&common.bootstrap, broker_pid);
     match mode {
         Mode::Produce(args) => {
             survives = args.reconnect;
@@ -106,6 +109,8 @@ pub fn measure(mode: &Mode, stop: &Stop, quiet: bool) -> Result<Measured, String
         Mode::Sweep(_) => return Err("a sweep is several runs".into()),
     }
     reporter.finish()?;
+    let moved = reporter.roles().filter_map(|role| reporter.total(role)).map(|counts| counts.bytes).sum();
+    outcome.resources = Some(resources.end(moved));
     Ok(Measured { mode: mode.clone(), started, start: context.start, reporter, outcome, survives })
 }
 

@@ -6,7 +6,6 @@
 
 mod consume;
 mod group;
-
 mod idle;
 mod measure;
 mod produce;
@@ -27,6 +26,7 @@ use crate::clock::{Clock, Nanos, SECOND};
 use crate::consume::partition::Progress;
 use crate::pin::Pins;
 use crate::report::json::IdleConnections;
+use crate::resources::Resources;
 use crate::stats::{Counts, Role};
 use crate::validity::{self, Offered, Validity};
 use crate::verify::Verdict;
@@ -73,6 +73,8 @@ struct Outcome {
     caught_up: BTreeMap<Role, Nanos>,
     /// What each reader received of each partition.
     partitions: BTreeMap<Role, BTreeMap<i32, Progress>>,
+    /// What the run cost.
+    resources: Option<Resources>,
     /// What the broker wrote to its disk, if that could be seen.
     written: Option<u64>,
     idle: Option<IdleConnections>,

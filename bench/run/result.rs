@@ -113,6 +113,7 @@ impl Measured {
             idle_connections: outcome.idle.as_ref(),
             verification: outcome.verdict.as_ref(),
             acknowledgements: outcome.acks.as_ref(),
+            resources: outcome.resources.as_ref(),
             points,
         }
     }

@@ -6,12 +6,13 @@
 //! `kind` (types and bounds of Kafka's keys), `kafka` (Kafka's keys that nothing here behaves by), `file` (TOML to
 //! assignments), `load` (assignments over defaults, then what must fit together), `show` (the settings in
 //! force, and how two differ), `broker` (settings as Kafka's tools read them), `dynamic` (changes while the broker
-//! runs), [`mod@reference`] (the table as a page: every setting), `error`.
+//! runs), [`mod@reference`] (the table as a page: every setting), [`io_properties`] (what a disk was measured to do), `error`.
 
 mod broker;
 mod dynamic;
 mod error;
 mod file;
+pub mod io_properties;
 mod kafka;
 mod kind;
 mod load;

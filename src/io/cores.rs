@@ -207,14 +207,30 @@ where
     T: Send + 'static,
     F: Future<Output = T> + 'static,
 {
+    let options = RingOptions {
+        entries: 8,
+        receive_buffers: 1,
+        receive_buffer_bytes: super::buffer::BLOCK,
+        spin_max: Duration::ZERO,
+    };
+    run_once_with(cpu, options, body)
+}
+
+/// As [`run_once`], on such a ring.
+///
+/// # Errors
+/// As [`run_once`].
+pub fn run_once_with<T, F>(
+    cpu: usize,
+    options: RingOptions,
+    body: impl FnOnce(Rc<dyn Disk>) -> F + Send + 'static,
+) -> io::Result<T>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + 'static,
+{
     let (sender, receiver) = std::sync::mpsc::channel();
     let core = Core::start(cpu, "start", move || async move {
-        let options = RingOptions {
-            entries: 8,
-            receive_buffers: 1,
-            receive_buffer_bytes: super::buffer::BLOCK,
-            spin_max: Duration::ZERO,
-        };
         let ring = Doorbell::new().and_then(|doorbell| Ring::new(&options, Arc::new(doorbell)));
         let result = match ring {
             Ok(ring) => {

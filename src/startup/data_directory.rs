@@ -14,6 +14,7 @@ use std::{
 use rustix::fs::{Mode, OFlags};
 
 use super::StartError;
+use crate::config::io_properties::IO_PROPERTIES;
 
 /// Version of the layout of a data directory that this code writes, and the newest that it reads.
 pub const FORMAT_VERSION: u64 = 1;
@@ -21,8 +22,9 @@ pub const FORMAT_VERSION: u64 = 1;
 const LOCK: &str = "lock";
 const FORMAT: &str = "format";
 const FORMAT_NEW: &str = "format.new";
-/// What may stand in a directory that is still to become ours. `corelane tune` makes the third, ext4 the last one.
-const NOT_FOREIGN: [&str; 4] = [LOCK, FORMAT_NEW, "ballast", "lost+found"];
+/// What may stand in a directory that is still to become ours. `corelane tune` makes the third and fourth, ext4
+/// the last one.
+const NOT_FOREIGN: [&str; 5] = [LOCK, FORMAT_NEW, "ballast", IO_PROPERTIES, "lost+found"];
 
 /// Source: statfs(2), `TMPFS_MAGIC` and `RAMFS_MAGIC`.
 const IN_MEMORY: [i64; 2] = [0x0102_1994, 0x8584_58f6];

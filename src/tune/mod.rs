@@ -3,10 +3,13 @@
 //! The room reads and writes files of the host below one root (`host.rs`), and knows nothing of a running broker.
 //! In the order to read them: `knob.rs` (what a knob is), `knobs/` (one file each), `change.rs` and `record.rs`
 //! (how a change is made so that it can be taken back, also after `kill -9`), `work.rs` (all knobs at once),
-//! `profile.rs`, `device.rs` (from the data directory to its disks), `report.rs`.
+//! `profile.rs`, `device.rs` (from the data directory to its disks), `report.rs`; `disk.rs` measures,
+//! `doctor.rs` explains.
 
 mod change;
 mod device;
+mod disk;
+mod doctor;
 mod host;
 mod knob;
 mod knobs;
@@ -18,6 +21,7 @@ mod work;
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
+    time::Duration,
 };
 
 use self::{
@@ -39,6 +43,8 @@ pub enum TuneCommand {
     Apply(ApplyArgs),
     /// Restore exactly what apply found
     Undo(UndoArgs),
+    /// Measure the data directory's disk; writes io-properties.toml there
+    Disk(DiskArgs),
     /// List the knobs and the profiles
     List,
 }
@@ -69,6 +75,9 @@ pub struct CheckArgs {
     /// What is looked at.
     #[command(flatten)]
     pub scope: Scope,
+    /// Say whether a broker can run here, and what exactly helps if not
+    #[arg(long, conflicts_with = "json")]
+    pub explain: bool,
     /// Print JSON instead of a table
     #[arg(long)]
     pub json: bool,
@@ -102,6 +111,23 @@ pub struct UndoArgs {
     pub root: PathBuf,
 }
 
+/// Of `corelane tune disk`.
+#[derive(Debug, clap::Args)]
+pub struct DiskArgs {
+    /// Data directory: it must exist
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+    /// Size of the file that is written and read meanwhile
+    #[arg(long, value_name = "MIB", default_value = "512", value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
+    pub file_mib: u64,
+    /// How long each pattern runs at each depth
+    #[arg(long, value_name = "MS", default_value = "500", value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    pub each_ms: u64,
+    /// Where to write [default: DIR/io-properties.toml]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
 /// Why a command ended with status 1.
 #[derive(Debug, thiserror::Error)]
 enum ToolError {
@@ -118,6 +144,7 @@ pub fn run(command: &TuneCommand) -> ExitCode {
         TuneCommand::Check(args) => check(args),
         TuneCommand::Apply(args) => apply(args),
         TuneCommand::Undo(args) => undo(args),
+        TuneCommand::Disk(args) => measure(args),
         TuneCommand::List => {
             list();
             Ok(true)
@@ -136,9 +163,13 @@ pub fn run(command: &TuneCommand) -> ExitCode {
 impl Scope {
     fn look(&self, host: &Host) -> Result<Vec<Look>, ToolError> {
         let wanted = self.profile.as_deref().map(Wanted::of).transpose().map_err(ToolError::Usage)?;
-        let data = std::path::absolute(&self.data).map_err(|error| ToolError::Usage(error.to_string()))?;
+        let data = self.data()?;
         let scene = Scene { host, data: &data, disks: device::disks_of(host, &data) };
         Ok(work::look(&scene, self.knobs()?, &wanted.unwrap_or_default())?)
+    }
+
+    fn data(&self) -> Result<PathBuf, ToolError> {
+        std::path::absolute(&self.data).map_err(|error| ToolError::Usage(error.to_string()))
     }
 
     fn knobs(&self) -> Result<Vec<&'static Knob>, ToolError> {
@@ -156,7 +187,13 @@ impl Scope {
 }
 
 fn check(args: &CheckArgs) -> Result<bool, ToolError> {
-    let looks = args.scope.look(&Host::at(&args.scope.root))?;
+    let host = Host::at(&args.scope.root);
+    if args.explain {
+        let (symptoms, remedies) = doctor::judge(&doctor::examine(&host, &args.scope.data()?));
+        print!("{}", doctor::text(&symptoms, &remedies));
+        return Ok(doctor::is_well(&symptoms));
+    }
+    let looks = args.scope.look(&host)?;
     if args.json {
         println!("{:#}", report::as_json(&looks));
     } else {
@@ -212,6 +249,26 @@ fn undo(args: &UndoArgs) -> Result<bool, ToolError> {
     }
     let restored = undone.iter().filter(|(_, what)| *what == Undone::Restored).count();
     println!("{restored} restored; everything is as it was found");
+    Ok(true)
+}
+
+fn measure(args: &DiskArgs) -> Result<bool, ToolError> {
+    let plan = disk::Plan {
+        directory: args.data.clone(),
+        file_bytes: args.file_mib << 20,
+        each: Duration::from_millis(args.each_ms),
+    };
+    let properties = disk::measure(plan, |one| println!("{}", disk::line(one))).map_err(ToolError::Usage)?;
+    let out = args.out.clone().unwrap_or_else(|| disk::default_out(&args.data));
+    disk::write(&properties, &out)
+        .map_err(|error| ToolError::Usage(format!("{}: {error}", out.display())))?;
+    let bounds = properties.bounds;
+    println!(
+        "worth having in flight: {} reads, {} writes; written to {}",
+        bounds.reads_in_flight_max,
+        bounds.writes_in_flight_max,
+        out.display()
+    );
     Ok(true)
 }
 

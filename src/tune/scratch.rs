@@ -21,7 +21,7 @@ const FILES: &[(&str, &str)] = &[
         "/proc/self/limits",
         "Limit                     Soft Limit           Hard Limit           Units     \n\
          Max open files            1024                 4096                 files     \n\
-         Max locked memory         8388608              8388608              bytes     \n",
+         Max locked memory         65536                65536                bytes     \n",
     ),
     ("/proc/sys/kernel/random/boot_id", "b-1\n"),
     ("/proc/sys/kernel/io_uring_disabled", "1\n"),

@@ -19,14 +19,17 @@ def cores():
 
 
 class Broker:
-    """One broker process on a data directory, on a free loopback port unless told otherwise."""
+    """One broker process on a data directory, on a free loopback port unless told otherwise.
 
-    def __init__(self, data, *args, listen="127.0.0.1:0"):
+    `before` runs in the new process before the broker does.
+    """
+
+    def __init__(self, data, *args, listen="127.0.0.1:0", before=None):
         self.data = pathlib.Path(data)
         self.log_path = self.data.with_name(self.data.name + ".log")
         command = [BINARY, "serve", "--data", str(data), "--listen", listen, *map(str, args)]
         with self.log_path.open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)
+            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, preexec_fn=before)
         self.ready_line = self._first_line()
         found = re.search(r"ready on (\S+),", self.ready_line)
         if not found:

@@ -10,6 +10,7 @@ import subprocess
 import pytest
 
 import broker
+import seccomp
 
 pytestmark = pytest.mark.usefixtures("own_only")
 FILES = {
@@ -129,3 +130,22 @@ def test_without_the_right_nothing_is_changed_and_the_remedy_is_named(host):
 
 def nobody_may_run():
     return all(path.stat().st_mode & 0o001 for path in pathlib.Path(broker.BINARY).resolve().parents)
+
+
+def test_explain_names_what_forbids_io_uring_and_what_helps(tmp_path):
+    status, out, _ = broker.run(
+        "tune", "check", "--explain", "--data", tmp_path, before=seccomp.forbid_io_uring
+    )
+    assert status == 1
+    assert "BAD    io_uring" in out and "seccomp" in out
+    assert "SystemCallFilter=@system-service @aio" in out
+    assert "--security-opt seccomp=tuning/container/seccomp.json" in out
+
+
+def test_disk_measures_and_the_broker_starts_on_what_it_leaves(start, data):
+    data.mkdir()
+    status, out, err = broker.run("tune", "disk", "--data", data, "--file-mib", 4, "--each-ms", 5)
+    assert status == 0, err
+    assert "random read" in out and "worth having in flight" in out
+    assert [path.name for path in data.iterdir()] == ["io-properties.toml"]
+    assert start(data).stop() == 0

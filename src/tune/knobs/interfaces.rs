@@ -25,7 +25,7 @@ pub(super) fn processors(scene: &Scene<'_>) -> Result<Vec<usize>, NoFinding> {
 }
 
 /// `0-3,8` as numbers.
-pub(super) fn parse_list(text: &str) -> Option<Vec<usize>> {
+pub(in crate::tune) fn parse_list(text: &str) -> Option<Vec<usize>> {
     let mut numbers = Vec::new();
     for part in text.trim().split(',').filter(|part| !part.is_empty()) {
         let (first, last) = part.split_once('-').unwrap_or((part, part));

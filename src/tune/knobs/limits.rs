@@ -7,7 +7,8 @@ use crate::tune::{
     knob::{Finding, NoFinding, Scene, not_here, unreadable},
 };
 
-const OWN_LIMITS: &str = "/proc/self/limits";
+/// Limits of this process.
+pub(in crate::tune) const OWN_LIMITS: &str = "/proc/self/limits";
 const FILES: &str = "/etc/security/limits.d";
 
 /// A limit of a process.
@@ -26,8 +27,7 @@ pub(super) fn look(scene: &Scene<'_>, limit: &Limit, wanted: &str) -> Result<Vec
     let wanted = parse(wanted).ok_or_else(bad)?;
     let own = Path::new(OWN_LIMITS);
     let text = scene.host.read(own).map_err(|error| unreadable(own, &error))?;
-    let line = text.lines().find_map(|line| line.strip_prefix(limit.title));
-    let Some(hard) = line.and_then(|line| line.split_whitespace().nth(1)).and_then(parse) else {
+    let Some(hard) = hard_limit(&text, limit.title) else {
         return Err(NoFinding::Unreadable(format!("{OWN_LIMITS} has no \"{}\"", limit.title)));
     };
     let place = format!("{} of this process", limit.title);
@@ -53,10 +53,17 @@ pub(super) fn look(scene: &Scene<'_>, limit: &Limit, wanted: &str) -> Result<Vec
     Ok(vec![Finding::judged(place, value, format!("at least {}", show(wanted)), written, vec![change])])
 }
 
+/// The hard limit of that title in the text of /proc/self/limits.
+pub(in crate::tune) fn hard_limit(text: &str, title: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(title))?;
+    line.split_whitespace().nth(1).and_then(parse)
+}
+
 fn parse(text: &str) -> Option<u64> {
     if text == "unlimited" { Some(u64::MAX) } else { text.parse().ok() }
 }
 
-fn show(limit: u64) -> String {
+/// As people write it.
+pub(in crate::tune) fn show(limit: u64) -> String {
     if limit == u64::MAX { "unlimited".to_owned() } else { limit.to_string() }
 }

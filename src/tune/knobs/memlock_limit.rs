@@ -5,7 +5,7 @@ use crate::tune::knob::{Finding, Knob, NoFinding, Scene};
 
 pub(super) const KNOB: Knob = Knob {
     name: "memlock-limit",
-    wanted: "67108864",
+    wanted: "8388608",
     why: "the rings' buffers are locked memory (in bytes); under a tight limit io_uring refuses them",
     look,
 };

@@ -124,11 +124,11 @@ def follow(stream, mode):
     held = set()
     for line in stream:
         sys.stderr.buffer.write(line)
-        found = re.search(rb"rebalanced .*: (assigned|revoked): (.*)", line)
+        found = re.search(rb"rebalanced.*?(assign|revo)", line)
         if not found:
             continue
-        partitions = {int(one) for one in re.findall(rb"\[(\d+)\]", found[2])}
-        if found[1] == b"revoked":
+        partitions = {int(one) for one in re.findall(rb"\[(\d+)\]", line)}
+        if found[1] == b"revo":
             held -= partitions
             revoked(partitions)
         else:

@@ -76,8 +76,17 @@ def render(results):
     if results["suites"]:
         yield from SUITES.splitlines()
         yield ""
-        yield row(["suite", "version", "tests", "pass", "skipped by the suite", "fail", "of them need what is not built yet"])
-        yield row(["---"] * 7)
-        for suite, one in sorted(results["suites"].items()):
-            cells = [one[key] for key in ("version", "tests", "passed", "skipped", "failed", "not_built")]
-            yield row([suite, *cells])
+        yield from suites(results["suites"])
+
+
+def suites(results):
+    kinds = sorted({kind for one in results.values() for kind, _ in one["failures"].values()})
+    yield row(["suite", "version", "pass", "skipped by the suite", *[f"fail: {kind}" for kind in kinds]])
+    yield row(["---"] * (4 + len(kinds)))
+    for name, one in sorted(results.items()):
+        found = [kind for kind, _ in one["failures"].values()]
+        yield row([name, one["version"], one["passed"], one["skipped"], *[found.count(kind) for kind in kinds]])
+    for name, one in sorted(results.items()):
+        if one["failures"]:
+            yield from ["", f"### {name}: what fails", ""]
+            yield from [f"- `{test}` {kind}: {why}" for test, (kind, why) in one["failures"].items()]

@@ -1,5 +1,6 @@
 """How each client is fetched and built, below the target directory and only once; its command line then."""
 
+import os
 import pathlib
 import shutil
 import subprocess
@@ -93,6 +94,17 @@ def java(name):
     return ["java", "-Xmx256m", "-XX:TieredStopAtLevel=1", "-cp", f"{path}/libs/*:{path}", "Client", name]
 
 
+def rust(name):
+    cargo = os.environ.get("CARGO", "cargo")
+    need(cargo)
+    path = directory(name, f"{name}/Cargo.toml")
+    (path / "src").mkdir(exist_ok=True)
+    shutil.copy(SOURCES / name / "src/main.rs", path / "src")
+    fetch(path, cargo, "fetch", "--quiet")
+    build(path, cargo, "build", "--quiet", "--target-dir", "target")
+    return [str(path / "target/debug/client")]
+
+
 CLIENTS = {
     "java-4": java,
     "java-3": java,
@@ -102,6 +114,7 @@ CLIENTS = {
     "franz-go": go,
     "sarama": go,
     "kafka-go": go,
+    "rdkafka": rust,
     "kafkajs": node,
     "kcat": kcat,
 }

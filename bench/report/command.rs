@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use clap::ArgAction;
+
 use super::compare::{self, compare};
 use super::html;
 use super::read::Run;
@@ -21,10 +23,10 @@ pub struct ReportArgs {
 #[derive(Debug, Clone, clap::Args)]
 pub struct CompareArgs {
     /// Results of the first; several, of runs in turn, separated by commas
-    #[arg(value_name = "A", value_delimiter = ',')]
+    #[arg(value_name = "A", value_delimiter = ',', required = true, num_args = 1, action = ArgAction::Set)]
     pub a: Vec<PathBuf>,
     /// Results of the second
-    #[arg(value_name = "B", value_delimiter = ',', required = true)]
+    #[arg(value_name = "B", value_delimiter = ',', required = true, num_args = 1, action = ArgAction::Set)]
     pub b: Vec<PathBuf>,
     /// Exit status 1 if B is worse by more than this many percent, with 95 % confidence
     #[arg(long, value_name = "PERCENT")]

@@ -13,6 +13,7 @@
 //! - [`reader`], [`verify`], [`ack_log`], [`consume`]: what is read, and what is checked of it;
 //! - [`validity`]: whether a run was the load that it claims to be;
 //! - [`writes`]: what the broker's process writes to its disk meanwhile; [`resources`]: what else it costs;
+//! - [`workload`]: runs written down in files; [`sweep`]: the search for the rate at which latency bends;
 //! - [`poll`]: epoll; [`pin`]: threads on cores; [`report`]: tables, JSON, interval logs, pages.
 //!
 //! State machines ([`schedule`], [`produce::stream`], [`produce::connection`], [`verify`], [`ack_log`]) know
@@ -37,9 +38,11 @@ mod run;
 mod schedule;
 mod sizes;
 mod stats;
+mod sweep;
 mod validity;
 mod value;
 mod verify;
+mod workload;
 mod writes;
 
 pub use args::Args;
@@ -59,6 +62,7 @@ pub fn run(args: Args) -> ExitCode {
             }
             run::run(mode)
         }
+        Task::Workload(args) => run::run_workload(args),
         Task::Report(args) => report::command::report(args),
         Task::Compare(args) => report::command::compared(args),
     };

@@ -110,13 +110,6 @@ pub enum Role {
     Commit,
 }
 
-impl Role {
-    /// Whether it reads records.
-    pub fn reads(self) -> bool {
-        matches!(self, Self::Consume | Self::Tail(_) | Self::CatchUp(_))
-    }
-}
-
 impl std::fmt::Display for Role {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -160,6 +153,11 @@ impl Meter {
     /// Intervals of one second from `start`.
     pub fn new(role: Role, start: Nanos, events: mpsc::Sender<Event>) -> Self {
         Self { role, start, second: 0, counts: Box::default(), events }
+    }
+
+    /// The same of a worker that begins at `now`, while others have been at work since `start`.
+    pub fn join_at(role: Role, start: Nanos, now: Nanos, events: mpsc::Sender<Event>) -> Self {
+        Self { second: now.saturating_sub(start) / SECOND, ..Self::new(role, start, events) }
     }
 
     /// When the interval in progress ends.

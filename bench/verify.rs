@@ -36,6 +36,8 @@ pub struct Verdict {
     pub reordered: u64,
     /// Records or batches with a changed byte.
     pub changed: u64,
+    /// Records that retention deleted before they were read, where that is allowed. No fault.
+    pub deleted: u64,
     /// The first [`VIOLATION_TEXTS_MAX`] violations: what, and where.
     pub violations: Vec<String>,
 }
@@ -54,6 +56,7 @@ impl Verdict {
         self.duplicated += other.duplicated;
         self.reordered += other.reordered;
         self.changed += other.changed;
+        self.deleted += other.deleted;
         other.violations.into_iter().for_each(|text| self.say(text));
     }
 
@@ -135,6 +138,18 @@ impl PartitionVerifier {
     pub fn tolerate_stream_gaps(mut self) -> Self {
         self.ignores_streams = true;
         self
+    }
+
+    /// Retention has deleted what lay before `offset`: the order begins anew there.
+    pub fn skip_deleted(&mut self, offset: i64) {
+        let deleted = offset.saturating_sub(self.next_offset).max(0).unsigned_abs();
+        self.verdict.deleted += deleted;
+        self.next_offset = self.next_offset.max(offset);
+        self.from_beginning = false;
+        self.streams.clear();
+        if let Content::Lines { next, .. } = &mut self.content {
+            *next += deleted;
+        }
     }
 
     /// A batch that cannot be read: `what` is why.
@@ -371,6 +386,19 @@ mod tests {
         let mut strict = PartitionVerifier::new(0, 0, true).expect_run(1);
         strict.record(0, Some(&made(2, 0)));
         assert_eq!(strict.verdict.changed, 1);
+    }
+
+    #[test]
+    fn what_retention_deleted_is_counted_apart_and_the_rest_is_still_held_to_its_order() {
+        let mut verifier = PartitionVerifier::new(0, 0, true);
+        verifier.record(0, Some(&made(1, 0)));
+        verifier.skip_deleted(10);
+        verifier.record(10, Some(&made(1, 10)));
+        verifier.record(11, Some(&made(1, 11)));
+        assert!(verifier.verdict.is_clean());
+        assert_eq!(verifier.verdict.deleted, 9);
+        verifier.record(12, Some(&made(1, 13)));
+        assert_eq!(verifier.verdict.missing, 1);
     }
 
     #[test]

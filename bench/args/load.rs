@@ -17,7 +17,7 @@ pub(crate) struct LoadArgs {
     #[arg(long, default_value_t = 1, value_name = "N", help_heading = "Topic")]
     pub partitions: u32,
     /// A setting of the topic, if it has to be created; may repeat
-    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_setting, help_heading = "Topic")]
+    #[arg(long, value_name = "KEY=VALUE", value_parser = super::parse_setting, help_heading = "Topic")]
     pub topic_config: Vec<(String, String)>,
 
     /// Records per second, open loop (0: as many as possible)
@@ -90,11 +90,6 @@ impl LoadArgs {
         }
         Ok(())
     }
-}
-
-fn parse_setting(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or_else(|| format!("`{text}` is not KEY=VALUE"))?;
-    Ok((key.trim().to_owned(), value.trim().to_owned()))
 }
 
 fn parse_shape(text: &str) -> Result<Shape, String> {

@@ -3,13 +3,20 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Subcommand, ValueEnum};
+use clap::Subcommand;
 
 use crate::report::command::{CompareArgs, ReportArgs};
 
 mod load;
+mod modes;
 
 pub(crate) use load::LoadArgs;
+pub(crate) use modes::{
+    ConnectionsArgs, ConsumeArgs, E2eArgs, MixedArgs, ProduceArgs, RunArgs, Start, SweepArgs,
+};
+
+/// Most connections of a run: what an address of this host has ports for.
+pub(crate) const CONNECTIONS_MAX: u32 = 20_000;
 
 /// Arguments of `corelane bench`.
 #[derive(Debug, clap::Args)]
@@ -23,6 +30,9 @@ pub struct Args {
 pub(crate) enum Task {
     #[command(flatten)]
     Run(Box<Mode>),
+    /// Do the runs of a workload file
+    #[command(name = "run")]
+    Workload(RunArgs),
     /// Draw results of earlier runs: one page of HTML
     Report(ReportArgs),
     /// Compare two results: ratios with 95 % intervals
@@ -30,7 +40,7 @@ pub(crate) enum Task {
 }
 
 /// What the generator does.
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub(crate) enum Mode {
     /// Send records: at a rate (open loop), or as many as the broker takes
     Produce(ProduceArgs),
@@ -38,6 +48,50 @@ pub(crate) enum Mode {
     Consume(ConsumeArgs),
     /// Send and read at once: latency from the intended send time to receipt
     E2e(E2eArgs),
+    /// Send, read the tail, and read from the beginning, all at once
+    Mixed(MixedArgs),
+    /// Find the rate at which latency bends
+    Sweep(SweepArgs),
+    /// Hold idle connections while others work
+    Connections(ConnectionsArgs),
+}
+
+impl Mode {
+    /// Its name on the command line.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Produce(_) => "produce",
+            Self::Consume(_) => "consume",
+            Self::E2e(_) => "e2e",
+            Self::Mixed(_) => "mixed",
+            Self::Sweep(_) => "sweep",
+            Self::Connections(_) => "connections",
+        }
+    }
+
+    /// What every mode has, and the load of those that send.
+    pub fn shared(&self) -> (&CommonArgs, Option<&LoadArgs>) {
+        match self {
+            Self::Produce(a) => (&a.common, Some(&a.load)),
+            Self::Consume(a) => (&a.common, None),
+            Self::E2e(a) => (&a.common, Some(&a.load)),
+            Self::Mixed(a) => (&a.common, Some(&a.load)),
+            Self::Sweep(a) => (&a.common, Some(&a.load)),
+            Self::Connections(a) => (&a.common, Some(&a.load)),
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn common_mut(&mut self) -> &mut CommonArgs {
+        match self {
+            Self::Produce(a) => &mut a.common,
+            Self::Consume(a) => &mut a.common,
+            Self::E2e(a) => &mut a.common,
+            Self::Mixed(a) => &mut a.common,
+            Self::Sweep(a) => &mut a.common,
+            Self::Connections(a) => &mut a.common,
+        }
+    }
 }
 
 /// What every mode needs.
@@ -88,74 +142,24 @@ impl CommonArgs {
     }
 }
 
-/// `corelane bench produce`.
-#[derive(Debug, Clone, clap::Args)]
-pub(crate) struct ProduceArgs {
-    #[command(flatten)]
-    pub common: CommonArgs,
-    #[command(flatten)]
-    pub load: LoadArgs,
-    /// Append every acknowledged batch to this file, for --verify-acks
-    #[arg(long, value_name = "FILE")]
-    pub ack_log: Option<PathBuf>,
-    /// The broker's process, whose writes are counted (default: who listens on the port, if it is this host's)
-    #[arg(long, value_name = "PID")]
-    pub broker_pid: Option<u32>,
-    /// Survive lost connections; what was in flight counts as unknown
-    #[arg(long)]
-    pub reconnect: bool,
-}
-
-/// `corelane bench consume`.
-#[derive(Debug, Clone, clap::Args)]
-pub(crate) struct ConsumeArgs {
-    #[command(flatten)]
-    pub common: CommonArgs,
-    /// Where to start; from the beginning it ends at the end the topic has now
-    #[arg(long, default_value = "beginning", value_name = "PLACE")]
-    pub from: Start,
-    /// Write values as lines: to FILE for one partition, else FILE.0, FILE.1, ...
-    #[arg(long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
-    /// Check the topic against logs of `produce --ack-log`
-    #[arg(long, value_name = "FILE", num_args = 1.., action = ArgAction::Append)]
-    pub verify_acks: Vec<PathBuf>,
-}
-
-/// `corelane bench e2e`.
-#[derive(Debug, Clone, clap::Args)]
-pub(crate) struct E2eArgs {
-    #[command(flatten)]
-    pub common: CommonArgs,
-    #[command(flatten)]
-    pub load: LoadArgs,
-}
-
-/// Where a consumer starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Start {
-    Beginning,
-    End,
-}
-
 /// `Err` names a combination of arguments that means nothing.
 pub(crate) fn validate(mode: &Mode) -> Result<(), String> {
-    let (common, load) = match mode {
-        Mode::Produce(a) => (&a.common, Some(&a.load)),
-        Mode::Consume(a) => (&a.common, None),
-        Mode::E2e(a) => (&a.common, Some(&a.load)),
-    };
+    let (common, load) = mode.shared();
     if common.connections == 0 || common.threads == 0 {
         return Err("--connections and --threads are at least 1".into());
     }
     if let Some(load) = load {
         load.validate(!common.payload_file.is_empty())?;
     }
-    match mode {
-        Mode::E2e(a) if !a.common.payload_file.is_empty() => {
-            Err("e2e needs records that carry their intended time: no --payload-file".into())
+    if matches!(mode, Mode::E2e(_) | Mode::Mixed(_)) {
+        if !common.payload_file.is_empty() {
+            return Err("records have to carry their intended time: no --payload-file".into());
         }
-        Mode::E2e(a) if a.load.acks == 0 => Err("e2e verifies what was acknowledged: --acks 1 or all".into()),
+        if load.is_some_and(|load| load.acks == 0) {
+            return Err("what was acknowledged is verified: --acks 1 or all".into());
+        }
+    }
+    match mode {
         Mode::Produce(a)
             if a.ack_log.is_some() && (a.load.acks == 0 || !a.common.payload_file.is_empty()) =>
         {
@@ -169,8 +173,30 @@ pub(crate) fn validate(mode: &Mode) -> Result<(), String> {
         {
             Err("--verify-acks reads synthetic records from the beginning".into())
         }
+        Mode::Consume(a)
+            if a.group.is_some() && (a.output.is_some() || !a.verify_acks.is_empty() || !a.common.payload_file.is_empty()) =>
+        {
+            Err("--group shares partitions among members: no --output, --verify-acks or --payload-file".into())
+        }
+        Mode::Consume(a) if a.members == 0 || a.commit_ms == 0 => {
+            Err("--members and --commit-ms are at least 1".into())
+        }
+        Mode::Sweep(a) if !(a.factor > 1.0 && a.factor <= 10.0 && a.precision >= 0.5 && a.precision <= 50.0) => {
+            Err("--factor lies above 1 and up to 10, --precision between 0.5 and 50".into())
+        }
+        Mode::Sweep(a) if a.common.records.is_some() || !a.common.payload_file.is_empty() => {
+            Err("each rate of a sweep lasts --duration: no --records, no --payload-file".into())
+        }
+        Mode::Connections(a) if a.idle > CONNECTIONS_MAX || a.common.connections > CONNECTIONS_MAX => {
+            Err(format!("at most {CONNECTIONS_MAX} connections"))
+        }
         _ => Ok(()),
     }
+}
+
+fn parse_setting(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or_else(|| format!("`{text}` is not KEY=VALUE"))?;
+    Ok((key.trim().to_owned(), value.trim().to_owned()))
 }
 
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
@@ -232,6 +258,10 @@ mod tests {
             format!("b consume {common} --from end --output o"),
             "b consume --verify-acks a b".to_owned(),
             format!("b e2e {common} {load} --in-flight 9"),
+            format!("b mixed {common} {load} --tails 2 --catch-up 1 --catch-up-rate 500 --skip-deleted"),
+            "b sweep --rate 100 --duration 5s --factor 1.5 --precision 10 --end-to-end".to_owned(),
+            "b connections --idle 10000 --connections 4 --rate 10".to_owned(),
+            "b consume --group g --members 4 --commit-ms 500".to_owned(),
         ] {
             assert_eq!(check(&line), Ok(()), "{line}");
         }
@@ -253,6 +283,11 @@ mod tests {
             "b produce --entropy 101",
             "b consume --connections 0",
             "b consume --verify-acks x --from end",
+            "b consume --group g --output x",
+            "b mixed --payload-file x",
+            "b sweep --factor 1",
+            "b sweep --records 5",
+            "b connections --idle 100000",
         ] {
             assert!(check(line).is_err(), "{line}");
         }
@@ -260,7 +295,7 @@ mod tests {
 
     #[test]
     fn help_fits_one_screen() {
-        for mode in ["produce", "consume", "e2e"] {
+        for mode in ["produce", "consume", "e2e", "mixed", "sweep", "connections", "run"] {
             let help =
                 Cli::try_parse_from(["b", mode, "--help"]).expect_err("help is an early exit").to_string();
             assert!(help.lines().count() <= 64, "{mode}: {} lines", help.lines().count());

@@ -96,7 +96,7 @@ impl Admin {
         }
     }
 
-    fn any_broker(&self) -> Result<Connection, AdminError> {
+    pub(super) fn any_broker(&self) -> Result<Connection, AdminError> {
         let mut last = None;
         for address in &self.bootstrap {
             match Connection::connect(address) {

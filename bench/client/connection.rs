@@ -34,22 +34,31 @@ impl Connection {
         let stream = connect(address, CALL_TIMEOUT)
             .map_err(|source| AdminError::Unreachable { address: address.to_owned(), source })?;
         let mut broker = Self { stream, versions: Versions::default(), correlation: 0 };
+        broker.ask_versions()?;
+        Ok(broker)
+    }
+
+    /// Asks for the versions again: whether the connection still works.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn ask_versions(&mut self) -> Result<(), AdminError> {
         let mut request = ApiVersionsRequest::default();
         request.client_software_name = StrBytes::from(super::CLIENT_ID);
         request.client_software_version = StrBytes::from(env!("CARGO_PKG_VERSION"));
         // A broker that does not know version 3 answers in version 0 with error 35 (KIP-511).
-        let frame = broker.round_trip(&request, 3)?;
+        let frame = self.round_trip(&request, 3)?;
         let answer = request::decode::<ApiVersionsRequest, ApiVersionsResponse>(frame, 3);
         let answer = match answer {
             Ok((_, answer)) if answer.error_code != UNSUPPORTED_VERSION => answer,
             _ => {
-                let frame = broker.round_trip(&ApiVersionsRequest::default(), 0)?;
+                let frame = self.round_trip(&ApiVersionsRequest::default(), 0)?;
                 request::decode::<ApiVersionsRequest, ApiVersionsResponse>(frame, 0)?.1
             }
         };
-        broker.versions =
+        self.versions =
             Versions::new(answer.api_keys.iter().map(|api| (api.api_key, api.min_version, api.max_version)));
-        Ok(broker)
+        Ok(())
     }
 
     fn round_trip<R: KafkaRequest>(&mut self, request: &R, version: i16) -> Result<Bytes, AdminError> {

@@ -1,5 +1,6 @@
-//! The reading side: [`partition`] (one partition's place, its verification and where its values go),
-//! [`worker`] (one thread's loop of fetches over its connections).
+//! The reading side: [`partition`] (one partition's place, its verification and where its values go), [`pace`] (a
+//! reader's own rate), [`worker`] (one thread's loop of fetches over its connections).
 
+pub mod pace;
 pub mod partition;
 pub mod worker;

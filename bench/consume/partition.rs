@@ -26,10 +26,14 @@ pub struct Partition {
     pub acks: Option<AckVerifier>,
     /// Takes every value as a line.
     pub output: Option<BufWriter<File>>,
+    /// Received so far.
+    pub total: Progress,
+    /// Where the broker last said that readable records end.
+    pub high_watermark: i64,
 }
 
 /// What came of one partition's bytes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Progress {
     /// Records taken.
     pub records: u64,
@@ -37,10 +41,33 @@ pub struct Progress {
     pub bytes: u64,
 }
 
+impl Progress {
+    /// Adds another's.
+    pub fn add(&mut self, other: Self) {
+        self.records += other.records;
+        self.bytes += other.bytes;
+    }
+}
+
 impl Partition {
     /// To be read from `start`.
     pub fn new(index: i32, start: i64, end: Option<i64>, verifier: PartitionVerifier) -> Self {
-        Self { index, next_offset: start, end, start, verifier, acks: None, output: None }
+        Self {
+            index,
+            next_offset: start,
+            end,
+            start,
+            verifier,
+            acks: None,
+            output: None,
+            total: Progress::default(),
+            high_watermark: i64::MAX,
+        }
+    }
+
+    /// Whether all that could be read when last asked has been.
+    pub fn has_caught_up(&self) -> bool {
+        self.next_offset >= self.high_watermark
     }
 
     /// Whether there is nothing left to read.
@@ -98,9 +125,18 @@ impl Partition {
             }
             self.next_offset = self.next_offset.max(batch.next_offset());
         }
+        self.total.add(progress);
         counts.records += progress.records;
         counts.bytes += progress.bytes;
         written.map(|()| progress)
+    }
+
+    /// Goes on at `offset`, because retention has deleted what lay before it. Returns how many records that is.
+    pub fn skip_deleted(&mut self, offset: i64) -> u64 {
+        let deleted = offset.saturating_sub(self.next_offset).max(0).unsigned_abs();
+        self.verifier.skip_deleted(offset);
+        self.next_offset = self.next_offset.max(offset);
+        deleted
     }
 
     fn give_up(&mut self, fault: &dyn std::fmt::Display) {

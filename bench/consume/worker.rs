@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::ack_log::AckVerdict;
@@ -13,7 +13,8 @@ use crate::client::admin::{self, Admin, Topology};
 use crate::client::frame::{FrameReader, ReadOutcome};
 use crate::client::request::{self, FetchLimits};
 use crate::clock::{Clock, MILLISECOND, Nanos, SECOND};
-use crate::consume::partition::Partition;
+use crate::consume::pace::Pace;
+use crate::consume::partition::{Partition, Progress};
 use crate::poll::Poller;
 use crate::stats::Meter;
 use crate::verify::Verdict;
@@ -33,6 +34,9 @@ const SILENCE_MAX: Nanos = 30 * SECOND;
 
 /// Longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// ListOffsets: the offset of the first record.
+const EARLIEST: i64 = -2;
 
 const OFFSET_OUT_OF_RANGE: i16 = 1;
 
@@ -64,6 +68,28 @@ pub struct Task {
     pub admin: Admin,
     /// When to end.
     pub until: Until,
+    /// Slows it down.
+    pub pace: Option<Pace>,
+    /// Whether to go on at the log start offset when retention has overtaken the reader.
+    pub skips_deleted: bool,
+    /// Where others see how far each partition has been read.
+    pub positions: Option<Arc<Positions>>,
+}
+
+/// Offset to read next of each partition index.
+#[derive(Debug)]
+pub struct Positions(HashMap<i32, AtomicI64>);
+
+impl Positions {
+    /// Of partitions that begin at these offsets.
+    pub fn new(partitions: &[Partition]) -> Self {
+        Self(partitions.iter().map(|p| (p.index, AtomicI64::new(p.next_offset))).collect())
+    }
+
+    /// Partition and offset of each.
+    pub fn all(&self) -> Vec<(i32, i64)> {
+        self.0.iter().map(|(index, offset)| (*index, offset.load(Ordering::Relaxed))).collect()
+    }
 }
 
 /// How a worker ended.
@@ -75,6 +101,10 @@ pub struct Outcome {
     pub verdict: Verdict,
     /// What became of acknowledged records.
     pub acks: Option<AckVerdict>,
+    /// Received of each partition.
+    pub partitions: Vec<(i32, Progress)>,
+    /// When it first had all that could be read.
+    pub caught_up: Option<Nanos>,
     /// Why it ended before its time.
     pub problem: Option<String>,
 }
@@ -90,6 +120,8 @@ struct Link {
     partitions: Vec<usize>,
     correlation: i32,
     sent_at: Option<Nanos>,
+    /// When the next Fetch may leave, if it has to wait.
+    resume_at: Option<Nanos>,
 }
 
 #[derive(Debug)]
@@ -130,6 +162,7 @@ pub fn run(task: Task, meter: Meter) -> io::Result<Outcome> {
     let now = worker.task.clock.now();
     worker.meter.finish(now);
     for partition in worker.task.partitions {
+        worker.outcome.partitions.push((partition.index, partition.total));
         worker.outcome.verdict.add(partition.verifier.verdict);
         if let Some(acks) = partition.acks {
             worker.outcome.acks.get_or_insert_default().add(acks.finish());
@@ -166,6 +199,7 @@ impl Worker {
                 partitions: vec![nth],
                 correlation: 0,
                 sent_at: None,
+                resume_at: None,
             });
         }
         (0..self.links.len()).try_for_each(|link| self.send_fetch(link))
@@ -186,8 +220,16 @@ impl Worker {
             if self.reopen_at.is_some_and(|at| now >= at) {
                 self.reopen(now);
             }
+            for link in 0..self.links.len() {
+                if self.links[link].resume_at.is_some_and(|at| now >= at) {
+                    self.links[link].resume_at = None;
+                    let sent = self.send_fetch(link);
+                    self.survive(link, sent);
+                }
+            }
             let mut until = self.meter.ends_at().min(now + SLEEP_MAX);
-            for at in [self.reopen_at, self.task.until.stop_at].into_iter().flatten() {
+            let resume_at = self.links.iter().filter_map(|link| link.resume_at).min();
+            for at in [self.reopen_at, self.task.until.stop_at, resume_at].into_iter().flatten() {
                 until = until.min(at);
             }
             self.poller.wait(until.saturating_sub(now), |token| ready.push(token))?;
@@ -197,11 +239,16 @@ impl Worker {
                     continue;
                 }
                 let served = self.flush(link).and_then(|()| self.receive(link));
-                if let Err(error) = served {
-                    self.meter.note(format!("connection to {} lost: {error}", self.links[link].address));
-                    self.reopen_at = Some(clock.now() + RETRY_PAUSE);
-                }
+                self.survive(link, served);
             }
+        }
+    }
+
+    /// After an error of a connection, all are opened anew after a pause.
+    fn survive(&mut self, link: usize, served: io::Result<()>) {
+        if let Err(error) = served {
+            self.meter.note(format!("connection to {} lost: {error}", self.links[link].address));
+            self.reopen_at = Some(self.task.clock.now() + RETRY_PAUSE);
         }
     }
 
@@ -223,7 +270,14 @@ impl Worker {
     }
 
     fn send_fetch(&mut self, at: usize) -> io::Result<()> {
+        let now = self.task.clock.now();
         let link = &mut self.links[at];
+        link.resume_at = self.task.pace.as_ref().map(Pace::next_at).filter(|at| *at > now);
+        if link.resume_at.is_some() {
+            // Waiting is no silence of the broker.
+            self.last_sign = now;
+            return Ok(());
+        }
         let partitions = &self.task.partitions;
         link.partitions.retain(|nth| !partitions[*nth].is_done());
         if link.partitions.is_empty() {
@@ -298,6 +352,12 @@ impl Worker {
                     "partition {} offset {}: Kafka error {code}",
                     partition.index, partition.next_offset
                 );
+                if code == OFFSET_OUT_OF_RANGE && self.task.skips_deleted {
+                    let deleted = skip_deleted(&self.task.admin, &self.task.topology, partition)?;
+                    self.task.until.received.fetch_add(deleted, Ordering::Relaxed);
+                    self.last_sign = now;
+                    continue;
+                }
                 if code == OFFSET_OUT_OF_RANGE {
                     partition.verifier.unreadable(&format!("the broker answers with error {code}"));
                     partition.end = Some(partition.next_offset);
@@ -307,8 +367,18 @@ impl Worker {
             let bytes = fetched.records.as_deref().unwrap_or_default();
             let times = (self.task.clock, now);
             records += partition.take(bytes, times, &mut self.meter.counts, &mut self.scratch)?.records;
+            partition.high_watermark = fetched.high_watermark;
+            if let Some(position) = self.task.positions.as_ref().and_then(|all| all.0.get(&partition.index)) {
+                position.store(partition.next_offset, Ordering::Relaxed);
+            }
         }
         self.last_sign = now;
+        if let Some(pace) = &mut self.task.pace {
+            pace.took(records, now);
+        }
+        if self.outcome.caught_up.is_none() && self.task.partitions.iter().all(Partition::has_caught_up) {
+            self.outcome.caught_up = Some(now);
+        }
         if records > 0 {
             self.outcome.last_record = now;
             self.task.until.received.fetch_add(records, Ordering::Relaxed);
@@ -317,5 +387,18 @@ impl Worker {
             }
         }
         Ok(())
+    }
+}
+
+/// Moves a partition to the log start offset it has now. Returns how many records that leaves out.
+fn skip_deleted(admin: &Admin, topology: &Topology, partition: &mut Partition) -> io::Result<u64> {
+    let first = admin.offsets(topology, EARLIEST).map_err(io::Error::other)?;
+    let index = usize::try_from(partition.index).unwrap_or(usize::MAX);
+    match first.get(index) {
+        Some(first) if *first > partition.next_offset => Ok(partition.skip_deleted(*first)),
+        _ => Err(io::Error::other(format!(
+            "partition {} has no offset {}, and it is not for retention",
+            partition.index, partition.next_offset
+        ))),
     }
 }

@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::table::QUANTILES;
 use crate::ack_log::AckVerdict;
 use crate::clock::{Nanos, SECOND};
+use crate::consume::partition::Progress;
 use crate::resources::Resources;
 use crate::stats::{Counts, Times};
 use crate::validity::Validity;
@@ -28,7 +29,7 @@ pub struct Document<'a> {
     pub schema: &'static str,
     /// [`SCHEMA_VERSION`].
     pub schema_version: u32,
-    /// `produce`, `consume` or `e2e`.
+    /// What `corelane bench` calls it.
     pub mode: &'a str,
     /// The settings of the run, by flag name.
     pub settings: BTreeMap<&'static str, serde_json::Value>,
@@ -53,6 +54,18 @@ pub struct Document<'a> {
     /// The reading side.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub consume: Option<Side>,
+    /// The others: `tail-1`, `catch-1`, ..., `commit` (whose service times are those of commits).
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub roles: BTreeMap<String, Side>,
+    /// When each reader first had all there was.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub caught_up_seconds: BTreeMap<String, f64>,
+    /// What each reader received, partition by partition.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub partitions: BTreeMap<String, Vec<PartitionCount>>,
+    /// Connections that were held and did nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle_connections: Option<&'a IdleConnections>,
     /// What verification found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verification: Option<&'a Verdict>,
@@ -62,6 +75,59 @@ pub struct Document<'a> {
     /// What the run cost, and where it ran.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resources: Option<&'a Resources>,
+    /// The rates of a sweep, ascending; the rest of the document is the best rate before the knee.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub points: Vec<SweepPoint>,
+}
+
+/// What a reader received of one partition.
+#[derive(Debug, Serialize)]
+pub struct PartitionCount {
+    /// Its index.
+    pub partition: i32,
+    /// Received and verified.
+    pub records: u64,
+    /// Of their values.
+    pub bytes: u64,
+}
+
+impl PartitionCount {
+    /// From what was received.
+    pub fn new(partition: i32, Progress { records, bytes }: Progress) -> Self {
+        Self { partition, records, bytes }
+    }
+}
+
+/// Connections that were held and did nothing.
+#[derive(Debug, Serialize)]
+pub struct IdleConnections {
+    /// How many.
+    pub count: u64,
+    /// Of them no longer there at the end.
+    pub lost: u64,
+    /// Opened one after the other.
+    pub opened_per_second: f64,
+    /// From the first packet to the answered ApiVersions.
+    pub open_us: Summary,
+}
+
+/// One rate of a sweep.
+#[derive(Debug, Serialize)]
+pub struct SweepPoint {
+    /// Records per second that the schedule held.
+    pub target_records_per_second: f64,
+    /// Records per second that were acknowledged.
+    pub achieved_records_per_second: f64,
+    /// At least 99 % of the target were achieved.
+    pub valid: bool,
+    /// Not achieved, or with a 99th percentile of more than five times the first rate's.
+    pub past_knee: bool,
+    /// From the intended time.
+    pub latency_us: Summary,
+    /// From send to answer.
+    pub service_us: Summary,
+    /// The generator's own.
+    pub lateness_us: Summary,
 }
 
 /// One side of the broker over a whole run.
@@ -117,6 +183,7 @@ pub struct Interval {
 /// Count, mean and quantiles of one histogram; only `count` if it is empty.
 pub type Summary = BTreeMap<&'static str, f64>;
 
+/// Of a histogram, in microseconds.
 pub fn summary(times: &Times) -> Summary {
     let histogram = times.histogram();
     let mut summary = Summary::from([("count", histogram.len() as f64)]);
@@ -190,6 +257,11 @@ mod tests {
             compression_ratio: None,
             verification: None,
             acknowledgements: None,
+            roles: BTreeMap::new(),
+            caught_up_seconds: BTreeMap::new(),
+            partitions: BTreeMap::new(),
+            idle_connections: None,
+            points: Vec::new(),
             write_amplification: None,
             resources: None,
         };

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::json::{IdleConnections, SweepPoint};
 use crate::ack_log::AckVerdict;
 use crate::clock::{Nanos, SECOND};
 use crate::stats::{Counts, Role, Times};
@@ -65,9 +66,51 @@ pub fn compression(ratio: f64) -> String {
     format!("  compressed {ratio:.2} : 1\n")
 }
 
+/// What became of connections that did nothing.
+pub fn idle_connections(idle: &IdleConnections) -> String {
+    let p99 = idle.open_us.get("p99").copied().unwrap_or_default();
+    format!(
+        "  {} idle connections, opened at {:.0} per second (p99 {p99:.0} us), {} lost\n",
+        idle.count, idle.opened_per_second, idle.lost
+    )
+}
+
+/// Heading of a sweep's rows.
+pub fn point_heading() -> String {
+    let mut line = format!("{:>11} {:>11}", "target/s", "achieved/s");
+    for (name, _) in QUANTILES {
+        let _ = write!(line, " {name:>9}");
+    }
+    line
+}
+
+/// One rate of a sweep.
+pub fn point(point: &SweepPoint, counts: &Counts) -> String {
+    let mut line =
+        format!("{:>11.0} {:>11.0}", point.target_records_per_second, point.achieved_records_per_second);
+    for (_, quantile) in QUANTILES {
+        let _ = write!(line, " {:>9}", time(&counts.latency, quantile));
+    }
+    match (point.valid, point.past_knee) {
+        (false, _) => line + "  not achieved",
+        (true, true) => line + "  past the knee",
+        (true, false) => line,
+    }
+}
+
+/// What a sweep found.
+pub fn knee(rate: u64, is_bounded: bool) -> String {
+    let beyond = if is_bounded { "" } else { ", and no rate beyond it was tried" };
+    format!("\nthe knee is at {rate} records/s{beyond}; that run:")
+}
+
 /// The whole run of one role.
 pub fn summary(role: Role, counts: &Counts, elapsed: Nanos) -> String {
     let seconds = elapsed.max(1) as f64 / SECOND as f64;
+    if role == Role::Commit {
+        let quantile = |quantile| time(&counts.service, quantile);
+        return format!("{} commits: p50 {}, p99 {}\n", counts.requests, quantile(0.5), quantile(0.99));
+    }
     let mut text = format!(
         "\n{}: {} records, {:.1} MB in {:.2} s: {:.0} records/s, {:.1} MB/s, {:.0} requests/s",
         role,
@@ -113,6 +156,9 @@ pub fn verification(verdict: &Verdict) -> String {
         "  verified {} records: {} missing, {} duplicated, {} reordered, {} changed",
         verdict.verified, verdict.missing, verdict.duplicated, verdict.reordered, verdict.changed
     );
+    if verdict.deleted > 0 {
+        let _ = write!(text, "; {} deleted by retention before they were read", verdict.deleted);
+    }
     if verdict.unverified > 0 {
         let _ = write!(text, "; {} of others, by offset and CRC only", verdict.unverified);
     }

@@ -4,16 +4,17 @@ use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 
 use super::produce;
 use super::reporter::Reporter;
 use super::{Context, Outcome};
 use crate::ack_log::{self, AckVerifier};
-use crate::args::{ConsumeArgs, Start};
+use crate::args::{ConsumeArgs, MixedArgs, Start};
 use crate::client::admin::Topology;
 use crate::clock::Nanos;
+use crate::consume::pace::Pace;
 use crate::consume::partition::Partition;
 use crate::consume::worker::{self, Task, Until};
 use crate::payload;
@@ -22,9 +23,9 @@ use crate::stats::{Meter, Role};
 use crate::verify::PartitionVerifier;
 
 /// ListOffsets: the offset of the first record.
-const EARLIEST: i64 = -2;
+pub(super) const EARLIEST: i64 = -2;
 /// ListOffsets: the offset after the last record.
-const LATEST: i64 = -1;
+pub(super) const LATEST: i64 = -1;
 
 /// Workers that are ready to start.
 #[derive(Debug)]
@@ -35,6 +36,7 @@ pub struct Prepared {
 /// Workers that have started.
 #[derive(Debug)]
 pub struct Running {
+    role: Role,
     threads: Vec<JoinHandle<std::io::Result<worker::Outcome>>>,
 }
 
@@ -46,6 +48,13 @@ pub fn until(context: &Context, stop_at: Option<Nanos>) -> Until {
         stop_at,
         stop: Arc::clone(&context.stop),
     }
+}
+
+/// Reading ends when somebody says how much is enough.
+pub fn until_told(context: &Context) -> Until {
+    let until = until(context, None);
+    until.enough.store(u64::MAX, Ordering::Relaxed);
+    until
 }
 
 /// For `consume`.
@@ -91,10 +100,12 @@ pub fn prepare(context: &mut Context, args: &ConsumeArgs) -> Result<Prepared, St
     let stop_at =
         common.duration.map(|d| context.start + Nanos::try_from(d.as_nanos()).unwrap_or(Nanos::MAX / 4));
     let until = until(context, stop_at);
-    Ok(Prepared { tasks: deal(context, partitions, &topology, until) })
+    let reading =
+        Reading { until, pace: Pace::new(args.rate, context.start), skips_deleted: args.skip_deleted };
+    Ok(Prepared { tasks: deal(context, partitions, &topology, &reading) })
 }
 
-/// For `e2e`: from the end, and records of that run only.
+/// For readers of what is being written: from the end, and records of that run only.
 ///
 /// # Errors
 /// The cluster cannot be asked.
@@ -102,6 +113,7 @@ pub fn prepare_tail(
     context: &Context,
     produced: &produce::Prepared,
     until: Until,
+    skips_deleted: bool,
 ) -> Result<Prepared, String> {
     let topology = &produced.topology;
     let end = context.admin.offsets(topology, LATEST).map_err(|e| e.to_string())?;
@@ -109,7 +121,37 @@ pub fn prepare_tail(
         let verifier = PartitionVerifier::new(index, end, true).expect_run(produced.plan.run);
         Partition::new(index, end, None, verifier)
     });
-    Ok(Prepared { tasks: deal(context, partitions.collect(), topology, until) })
+    let reading = Reading { until, pace: None, skips_deleted };
+    Ok(Prepared { tasks: deal(context, partitions.collect(), topology, &reading) })
+}
+
+/// For readers from the beginning, while the run writes. Also returns how many records lie before it.
+///
+/// # Errors
+/// The cluster cannot be asked.
+pub fn prepare_catch_up(
+    context: &Context,
+    produced: &produce::Prepared,
+    until: Until,
+    args: &MixedArgs,
+) -> Result<(Prepared, u64), String> {
+    let topology = &produced.topology;
+    let first = context.admin.offsets(topology, EARLIEST).map_err(|e| e.to_string())?;
+    let end = context.admin.offsets(topology, LATEST).map_err(|e| e.to_string())?;
+    let before = first.iter().zip(&end).map(|(first, end)| end.abs_diff(*first)).sum();
+    let partitions = (0..).zip(first).map(|(index, first)| {
+        Partition::new(index, first, None, PartitionVerifier::new(index, first, first == 0))
+    });
+    let pace = Pace::new(args.catch_up_rate, context.start);
+    let reading = Reading { until, pace, skips_deleted: args.skip_deleted };
+    Ok((Prepared { tasks: deal(context, partitions.collect(), topology, &reading) }, before))
+}
+
+/// How a reader reads.
+struct Reading {
+    until: Until,
+    pace: Option<Pace>,
+    skips_deleted: bool,
 }
 
 fn output(path: &Path, index: usize, count: usize) -> Result<BufWriter<File>, String> {
@@ -122,7 +164,7 @@ fn output(path: &Path, index: usize, count: usize) -> Result<BufWriter<File>, St
 }
 
 /// Deals partitions to threads, and connections to them.
-fn deal(context: &Context, partitions: Vec<Partition>, topology: &Topology, until: Until) -> Vec<Task> {
+fn deal(context: &Context, partitions: Vec<Partition>, topology: &Topology, reading: &Reading) -> Vec<Task> {
     let threads = context.common.threads.min(context.common.connections).max(1);
     let mut by_thread: Vec<Vec<Partition>> = (0..threads).map(|_| Vec::new()).collect();
     for (index, partition) in partitions.into_iter().enumerate() {
@@ -138,39 +180,54 @@ fn deal(context: &Context, partitions: Vec<Partition>, topology: &Topology, unti
         slots,
         topology: topology.clone(),
         admin: context.admin.clone(),
-        until: until.clone(),
+        until: reading.until.clone(),
+        pace: reading.pace.map(|pace| pace.shared_by(threads)),
+        skips_deleted: reading.skips_deleted,
+        positions: None,
     };
     by_thread.into_iter().filter(|p| !p.is_empty()).map(task).collect()
 }
 
 /// Starts the threads.
-pub fn start(context: &mut Context, prepared: Prepared, reporter: &mut Reporter) -> Running {
+pub fn start(context: &mut Context, prepared: Prepared, role: Role, reporter: &mut Reporter) -> Running {
     let threads = prepared.tasks.into_iter().map(|task| {
-        let meter = Meter::new(Role::Consume, context.start, reporter.add_worker(Role::Consume));
+        let meter = Meter::new(role, context.start, reporter.add_worker(role));
         let core = context.pins.deal();
         thread::spawn(move || {
             pin(core)?;
             worker::run(task, meter)
         })
     });
-    Running { threads: threads.collect() }
+    Running { role, threads: threads.collect() }
 }
 
 /// Waits for the threads and takes down what they found.
 pub fn join(running: Running, outcome: &mut Outcome) {
     for thread in running.threads {
         match thread.join() {
-            Ok(Ok(worker)) => {
-                let ended = outcome.ended.entry(Role::Consume).or_default();
-                *ended = worker.last_record.max(*ended);
-                outcome.problems.extend(worker.problem);
-                outcome.verdict.get_or_insert_default().add(worker.verdict);
-                if let Some(acks) = worker.acks {
-                    outcome.acks.get_or_insert_default().add(acks);
-                }
-            }
+            Ok(Ok(worker)) => take(running.role, worker, outcome),
             Ok(Err(error)) => outcome.problems.push(error.to_string()),
             Err(_) => outcome.problems.push("a reading thread panicked".into()),
         }
+    }
+}
+
+/// Takes down what a reader's worker found.
+pub fn take(role: Role, worker: worker::Outcome, outcome: &mut Outcome) {
+    let ended = outcome.ended.entry(role).or_default();
+    *ended = worker.last_record.max(*ended);
+    // A reader has caught up when the last of its workers has.
+    if let Some(at) = worker.caught_up {
+        let caught_up = outcome.caught_up.entry(role).or_default();
+        *caught_up = at.max(*caught_up);
+    }
+    let partitions = outcome.partitions.entry(role).or_default();
+    for (index, progress) in worker.partitions {
+        partitions.entry(index).or_default().add(progress);
+    }
+    outcome.problems.extend(worker.problem);
+    outcome.verdict.get_or_insert_default().add(worker.verdict);
+    if let Some(acks) = worker.acks {
+        outcome.acks.get_or_insert_default().add(acks);
     }
 }

@@ -43,6 +43,15 @@ pub struct Running {
     pub acknowledged: Arc<AtomicU64>,
 }
 
+/// The topic, created if needed.
+///
+/// # Errors
+/// The cluster cannot be asked.
+pub fn topology(context: &Context, load: &LoadArgs) -> Result<Topology, String> {
+    let new = NewTopic { partitions: load.partitions, configs: load.topic_config.clone() };
+    context.admin.topology(&context.common.topic, Some(&new)).map_err(|e| e.to_string())
+}
+
 /// Creates the topic if needed, and deals its partitions to streams, connections and threads.
 ///
 /// # Errors
@@ -54,8 +63,7 @@ pub fn prepare(
     reconnect: bool,
 ) -> Result<Prepared, String> {
     let common = &context.common;
-    let new = NewTopic { partitions: load.partitions, configs: load.topic_config.clone() };
-    let topology = context.admin.topology(&common.topic, Some(&new)).map_err(|e| e.to_string())?;
+    let topology = topology(context, load)?;
     if let Some(path) = ack_log {
         AckLogWriter::prepare(path).map_err(|e| format!("{}: {e}", path.display()))?;
     }

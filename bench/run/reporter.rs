@@ -101,10 +101,12 @@ impl Reporter {
         {
             self.problem = Some(format!("--hlog: {error}"));
         }
-        if !self.quiet && self.terminal {
+        // Commits show in the summary: a row of theirs would hold nothing.
+        let shown = !self.quiet && role != Role::Commit;
+        if shown && self.terminal {
             print!("\r\x1b[K{}", table::progress(second, role, &counts));
             let _ = io::stdout().flush();
-        } else if !self.quiet {
+        } else if shown {
             println!("{}", table::row(second, role, &counts));
         }
         self.totals.entry(role).or_default().add(&counts);
@@ -119,6 +121,11 @@ impl Reporter {
         if self.notes <= NOTES_MAX {
             eprintln!("note: {text}");
         }
+    }
+
+    /// The roles that took part.
+    pub fn roles(&self) -> impl Iterator<Item = Role> {
+        self.totals.keys().copied()
     }
 
     /// The whole run of a role that took part.

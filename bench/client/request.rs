@@ -175,24 +175,36 @@ pub struct FetchLimits {
     pub partition_max_bytes: i32,
 }
 
-/// Encodes a sessionless Fetch of `(partition, offset)`.
+/// What one Fetch names.
+#[derive(Debug)]
+pub struct FetchAsk<'a> {
+    /// Name and id of the topic.
+    pub topic: (&'a str, Uuid),
+    /// Session and its epoch.
+    pub session: (i32, i32),
+    /// Partitions and the offsets that are wanted of them.
+    pub partitions: Vec<(i32, i64)>,
+    /// Partitions that the session is to forget.
+    pub forgotten: Vec<i32>,
+}
+
+/// Encodes a Fetch.
 ///
 /// # Errors
 /// As [`encode`].
 pub fn fetch(
     version: i16,
     correlation: i32,
-    topic: (&str, Uuid),
-    partitions: impl Iterator<Item = (i32, i64)>,
+    ask: FetchAsk<'_>,
     limits: FetchLimits,
 ) -> Result<BytesMut, WireError> {
     let mut fetch_topic = fetch_request::FetchTopic::default();
     if version >= 13 {
-        fetch_topic.topic_id = topic.1;
+        fetch_topic.topic_id = ask.topic.1;
     } else {
-        fetch_topic.topic = StrBytes::from(topic.0);
+        fetch_topic.topic = StrBytes::from(ask.topic.0);
     }
-    for (index, offset) in partitions {
+    for (index, offset) in ask.partitions {
         let mut partition = fetch_request::FetchPartition::default();
         partition.partition = index;
         partition.fetch_offset = offset;
@@ -204,8 +216,16 @@ pub fn fetch(
     request.max_wait_ms = limits.max_wait_ms;
     request.min_bytes = limits.min_bytes;
     request.max_bytes = limits.max_bytes;
-    request.session_epoch = -1;
-    request.topics = vec![fetch_topic];
+    (request.session_id, request.session_epoch) = ask.session;
+    if !ask.forgotten.is_empty() {
+        let mut forgotten = fetch_request::ForgottenTopic::default();
+        (forgotten.topic, forgotten.topic_id) = (fetch_topic.topic.clone(), fetch_topic.topic_id);
+        forgotten.partitions = ask.forgotten;
+        request.forgotten_topics_data = vec![forgotten];
+    }
+    if !fetch_topic.partitions.is_empty() {
+        request.topics = vec![fetch_topic];
+    }
     encode(&request, version, correlation)
 }
 

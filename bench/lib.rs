@@ -12,7 +12,8 @@
 //! - [`produce`]: streams, connections, the sending thread;
 //! - [`reader`], [`verify`], [`ack_log`], [`consume`]: what is read, and what is checked of it;
 //! - [`validity`]: whether a run was the load that it claims to be;
-//! - [`writes`]: what the broker's process writes to its disk meanwhile; [`resources`]: what else it costs;
+//! - [`writes`]: what the broker's process writes to its disk meanwhile; [`resources`]: what else it costs; [`limits`]:
+//!   what this host can do at all;
 //! - [`workload`]: runs written down in files; [`sweep`]: the search for the rate at which latency bends;
 //! - [`poll`]: epoll; [`pin`]: threads on cores; [`report`]: tables, JSON, interval logs, pages.
 //!
@@ -27,6 +28,7 @@ mod clock;
 mod compression;
 mod consume;
 mod keys;
+mod limits;
 mod payload;
 mod pin;
 mod poll;
@@ -63,6 +65,7 @@ pub fn run(args: Args) -> ExitCode {
             run::run(mode)
         }
         Task::Workload(args) => run::run_workload(args),
+        Task::Limits(args) => limits::run(args),
         Task::Report(args) => report::command::report(args),
         Task::Compare(args) => report::command::compared(args),
     };

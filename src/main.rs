@@ -42,6 +42,7 @@ fn serve(args: &ServeArgs) -> ExitCode {
     }
     cli::start_logging(args.log.as_deref());
     settings.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
+    tune::warnings(settings.shards.len()).iter().for_each(|warning| tracing::warn!("{warning}"));
     let cores: Vec<_> = settings.cores.iter().map(ToString::to_string).collect();
     let (shards, cores, data) = (settings.shards.len(), cores.join(","), settings.data_dir.clone());
     let ready = move |address, http: Option<SocketAddr>| {

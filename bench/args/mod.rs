@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Subcommand;
 
+use crate::limits::LimitsArgs;
 use crate::report::command::{CompareArgs, ReportArgs};
 
 mod load;
@@ -33,6 +34,8 @@ pub(crate) enum Task {
     /// Do the runs of a workload file
     #[command(name = "run")]
     Workload(RunArgs),
+    /// Measure what this host can do at all: disk, loopback, memory
+    Limits(LimitsArgs),
     /// Draw results of earlier runs: one page of HTML
     Report(ReportArgs),
     /// Compare two results: ratios with 95 % intervals

@@ -75,6 +75,9 @@ pub struct Document<'a> {
     /// What the run cost, and where it ran.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resources: Option<&'a Resources>,
+    /// What this host can do at all, if `bench limits` has measured it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limits: Option<serde_json::Value>,
     /// The rates of a sweep, ascending; the rest of the document is the best rate before the knee.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub points: Vec<SweepPoint>,
@@ -264,6 +267,7 @@ mod tests {
             points: Vec::new(),
             write_amplification: None,
             resources: None,
+            limits: None,
         };
         let value = serde_json::to_value(&document).expect("serializes");
         assert_eq!(value["schema_version"], 1);

@@ -12,9 +12,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use self::hiccup::Hiccups;
+pub use self::hiccup::Hiccups;
 use self::process::Tree;
-use self::system::{Host, System};
+pub use self::system::Host;
+use self::system::System;
 use crate::report::json::{Summary, summary};
 use crate::writes;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::process::ticks_per_second;
 
@@ -56,7 +56,7 @@ fn pressure(text: &str) -> Option<u64> {
 }
 
 /// Where a run took place.
-#[derive(Debug, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Host {
     /// As `uname -sr` says it.
     pub kernel: String,

@@ -114,6 +114,7 @@ impl Measured {
             verification: outcome.verdict.as_ref(),
             acknowledgements: outcome.acks.as_ref(),
             resources: outcome.resources.as_ref(),
+            limits: crate::limits::known(),
             points,
         }
     }

@@ -142,7 +142,7 @@ fn sync_of(directory: &Path) -> io::Result<(Duration, Duration)> {
 }
 
 /// The least that any control group above this process allows.
-fn quota(host: &Host) -> Option<f64> {
+pub(super) fn quota(host: &Host) -> Option<f64> {
     let read = |path: &Path| host.read(path).unwrap_or_default();
     let own = read(Path::new("/proc/self/cgroup"));
     let own = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();

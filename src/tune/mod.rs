@@ -4,8 +4,9 @@
 //! In the order to read them: `knob.rs` (what a knob is), `knobs/` (one file each), `change.rs` and `record.rs`
 //! (how a change is made so that it can be taken back, also after `kill -9`), `work.rs` (all knobs at once),
 //! `profile.rs`, `device.rs` (from the data directory to its disks), `report.rs`; `disk.rs` measures,
-//! `doctor.rs` explains.
+//! `doctor.rs` explains; `at_start.rs` is what the broker itself says of the host.
 
+mod at_start;
 mod change;
 mod device;
 mod disk;
@@ -23,6 +24,8 @@ use std::{
     process::ExitCode,
     time::Duration,
 };
+
+pub use at_start::warnings;
 
 use self::{
     change::{Change, Undone},

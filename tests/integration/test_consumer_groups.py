@@ -208,6 +208,11 @@ def test_a_regular_expression_finds_topics_that_come_later(quick, member):
     until(lambda: one.partitions() == wanted, lambda: f"{one.partitions()} {one.errors}")
 
 
+def test_a_regular_expression_meets_internal_topics_too(quick, member):
+    first = member(quick.address, new_group(), ["^__consumer_offs.*"])  # joining makes the topic, if nobody did yet
+    until(lambda: len(first.partitions()) == 50, lambda: f"{first.partitions()} {first.errors}")
+
+
 def test_a_static_member_comes_back_to_what_it_had(quick, member):
     create(quick.address, "t", 4)
     group = new_group()

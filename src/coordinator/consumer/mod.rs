@@ -660,12 +660,12 @@ fn compiled(regex: &str) -> Outcome<regex::Regex> {
     built.map_err(|error| ConsumerError::Regex(error.to_string()))
 }
 
-/// The topics that a subscription names and that are there. A regular expression meets no internal topic.
+/// The topics that a subscription names and that are there. As in Kafka, a regular expression meets internal ones too.
 fn topics_of(is: &Subscription, view: &ClusterView) -> BTreeSet<TopicId> {
     let by_name = is.topics.iter().filter_map(|name| view.topic(name)).map(|topic| topic.id);
     let mut topics: BTreeSet<TopicId> = by_name.collect();
     if let Some(regex) = is.regex.as_deref().and_then(|regex| compiled(regex).ok()) {
-        let matching = view.topics().filter(|topic| !topic.internal && regex.is_match(topic.name.as_str()));
+        let matching = view.topics().filter(|topic| regex.is_match(topic.name.as_str()));
         topics.extend(matching.map(|topic| topic.id));
     }
     topics

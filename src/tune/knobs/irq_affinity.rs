@@ -8,7 +8,8 @@ use crate::tune::knob::{Finding, Knob, NoFinding, Scene, set, unreadable};
 pub(super) const KNOB: Knob = Knob {
     name: "irq-affinity",
     wanted: "spread",
-    why: "interrupts of all queues on one processor take that core from its shard while the others wait for it",
+    why: "interrupts of all queues on one processor take that core from its shard while the others wait for \
+          it (irqbalance, where it runs, moves them again)",
     look,
 };
 

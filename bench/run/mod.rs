@@ -68,6 +68,8 @@ pub struct Outcome {
     last_intended: Nanos,
     /// Records per second that were asked for; 0 in a closed loop.
     rate: u64,
+    /// When the schedule ends, if time ends it and nothing else did.
+    planned_end: Option<Nanos>,
     pub ended: BTreeMap<Role, Nanos>,
     /// When each reader first had all there was.
     caught_up: BTreeMap<Role, Nanos>,
@@ -87,7 +89,7 @@ impl Outcome {
         Some(validity::judge(&Offered {
             records: total.records + total.failed + total.unknown + self.left + self.unsent,
             // The last record's share of the time lies behind it.
-            span: self.last_intended.saturating_sub(start) + gap,
+            span: self.planned_end.unwrap_or(self.last_intended + gap).saturating_sub(start),
             acknowledged: total.records,
             elapsed: self.ended.get(&Role::Produce).map_or(0, |ended| ended.saturating_sub(start)),
         }))

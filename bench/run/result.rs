@@ -20,6 +20,8 @@ impl Measured {
     fn side(&self, role: Role) -> Option<(&Counts, Nanos)> {
         let total = self.reporter.total(role)?;
         let ended = self.outcome.ended.get(&role).copied().unwrap_or_default();
+        // A schedule may end with a pause, as between bursts: that is part of the run.
+        let ended = ended.max(self.outcome.planned_end.unwrap_or(0));
         Some((total, ended.saturating_sub(self.start).max(1)))
     }
 

@@ -23,7 +23,7 @@ use crate::ack_log::AckVerdict;
 use crate::args::{CommonArgs, Mode, RunArgs};
 use crate::client::admin::Admin;
 use crate::clock::{Clock, Nanos, SECOND};
-use crate::consume::partition::Progress;
+use crate::consume::partition::Received;
 use crate::pin::Pins;
 use crate::report::json::IdleConnections;
 use crate::resources::Resources;
@@ -74,7 +74,7 @@ pub struct Outcome {
     /// When each reader first had all there was.
     caught_up: BTreeMap<Role, Nanos>,
     /// What each reader received of each partition.
-    partitions: BTreeMap<Role, BTreeMap<i32, Progress>>,
+    partitions: BTreeMap<Role, BTreeMap<i32, Received>>,
     /// What the run cost.
     resources: Option<Resources>,
     /// What the broker wrote to its disk, if that could be seen.
@@ -111,8 +111,8 @@ impl Outcome {
         self.caught_up.extend(other.caught_up);
         for (role, partitions) in other.partitions {
             let own = self.partitions.entry(role).or_default();
-            for (index, progress) in partitions {
-                own.entry(index).or_default().add(progress);
+            for (index, received) in partitions {
+                own.entry(index).or_default().add(received);
             }
         }
         if let Some(verdict) = other.verdict {

@@ -1,12 +1,15 @@
 //! `corelane bench limits`: what this host can do at all, as the denominator of every result.
 //!
 //! Nothing of a broker is in it: plain files, sockets and memory. The result is kept for the user ([`kept`]), and
-//! every later run on the same host carries it. `disk.rs`, `network.rs`, `memory.rs` measure; each step is bounded
+//! every later run on the same host carries it. `disk.rs`, `network.rs`, `memory.rs` measure, and `generator.rs` what this
+//! generator reaches against a broker that keeps nothing (`sink.rs`); each step is bounded
 //! by its time.
 
 mod disk;
+mod generator;
 mod memory;
 mod network;
+mod sink;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -50,6 +53,7 @@ pub struct Limits {
     disk: disk::Disk,
     network: network::Network,
     memory: memory::Memory,
+    generator: generator::Generator,
     /// How late an idle thread was woken, in microseconds.
     hiccups_us: std::collections::BTreeMap<String, f64>,
 }
@@ -69,6 +73,8 @@ pub fn run(args: &LimitsArgs) -> Result<bool, String> {
     let memory = memory::measure(step);
     told("loopback");
     let network = network::measure(step).map_err(|error| format!("loopback: {error}"))?;
+    told("the generator");
+    let generator = generator::measure(step)?;
     told("disk");
     let disk = disk::measure(&args.dir, step).map_err(|error| format!("{}: {error}", args.dir.display()))?;
     let limits = Limits {
@@ -79,6 +85,7 @@ pub fn run(args: &LimitsArgs) -> Result<bool, String> {
         disk,
         network,
         memory,
+        generator,
         hiccups_us: hiccups.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
     };
     let json = serde_json::to_string_pretty(&limits).map_err(|error| error.to_string())? + "\n";
@@ -123,10 +130,12 @@ fn text(limits: &Limits) -> String {
     text += &limits.disk.text();
     text += &limits.network.text();
     text += &limits.memory.text();
+    text += &limits.generator.text();
     let at = |name: &str| limits.hiccups_us.get(name).copied().unwrap_or(0.0);
     let _ = writeln!(
         text,
-        "hiccups of an idle thread       p50 {:.0} us, p99 {:.0} us, p99.9 {:.0} us, longest {:.0} us",
+        "{:<32}{:>10.0} us, p99 {:.0} us, p99.9 {:.0} us, longest {:.0} us",
+        "hiccups of an idle thread, p50",
         at("p50"),
         at("p99"),
         at("p99.9"),
@@ -161,6 +170,7 @@ mod tests {
             disk,
             network: network::measure(step).expect("loopback"),
             memory: memory::measure(step),
+            generator: generator::measure(step).expect("a sink"),
             hiccups_us: [("p50".to_owned(), 1.0)].into(),
         };
         let json = serde_json::to_string(&limits).expect("serializes");

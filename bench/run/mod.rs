@@ -7,7 +7,7 @@
 mod consume;
 mod group;
 mod idle;
-mod measure;
+pub mod measure;
 mod produce;
 mod reporter;
 mod result;
@@ -39,7 +39,7 @@ const DURATION_DEFAULT: Nanos = 10 * SECOND;
 const LEAD: Nanos = 50_000_000;
 
 /// Set by SIGINT and SIGTERM.
-type Stop = Arc<AtomicBool>;
+pub type Stop = Arc<AtomicBool>;
 
 /// What both sides are given.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ struct Context {
 
 /// What a run has come to.
 #[derive(Debug, Default)]
-struct Outcome {
+pub struct Outcome {
     problems: Vec<String>,
     verdict: Option<Verdict>,
     acks: Option<AckVerdict>,
@@ -68,7 +68,7 @@ struct Outcome {
     last_intended: Nanos,
     /// Records per second that were asked for; 0 in a closed loop.
     rate: u64,
-    ended: BTreeMap<Role, Nanos>,
+    pub ended: BTreeMap<Role, Nanos>,
     /// When each reader first had all there was.
     caught_up: BTreeMap<Role, Nanos>,
     /// What each reader received of each partition.

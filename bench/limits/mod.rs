@@ -153,6 +153,14 @@ fn gb_per_s(bytes: u64, time: Duration) -> f64 {
 mod tests {
     use super::*;
 
+    fn all_above_zero(value: &Value) -> bool {
+        match value {
+            Value::Object(fields) => fields.values().all(all_above_zero),
+            Value::Array(items) => items.iter().all(all_above_zero),
+            other => other.as_f64().is_some_and(|number| number > 0.0),
+        }
+    }
+
     #[test]
     fn a_quick_measurement_reads_back_and_has_no_zero_in_it() {
         let directory = tempfile::tempdir().expect("a directory");
@@ -176,7 +184,11 @@ mod tests {
         let json = serde_json::to_string(&limits).expect("serializes");
         let back: Limits = serde_json::from_str(&json).expect("reads back");
         assert_eq!(text(&back), text(&limits));
-        assert!(!text(&limits).contains(" 0.00 GB/s"), "{}", text(&limits));
+        // However slow this host is at the moment, something was moved in every step.
+        let figures = serde_json::to_value(&limits).expect("serializes");
+        for part in ["disk", "network", "memory", "generator"] {
+            assert!(all_above_zero(&figures[part]), "{figures}");
+        }
         assert_eq!(std::fs::read_dir(directory.path()).expect("reads").count(), 0, "the file is gone");
     }
 }

@@ -147,6 +147,13 @@ async fn fetch(
     topics.retain(|topic| !topic.partitions.is_empty());
     let partitions = topics.iter().flat_map(|topic| &topic.partitions);
     let bytes = partitions.flat_map(|answer| &answer.records).map(Piece::len).sum();
+    for Topic { key, partitions } in &topics {
+        let bytes: usize = partitions.iter().flat_map(|answer| &answer.records).map(Piece::len).sum();
+        let id = if by_ids { Some(key.id) } else { view.topic(&key.name).map(|topic| topic.id) };
+        if let Some(id) = id.filter(|_| bytes > 0) {
+            shard.traffic().fetched(id, bytes as u64);
+        }
+    }
     let throttle_ms = account.charge(shard, bytes);
     Ok(respond(head, ErrorCode::None, mode, topics, throttle_ms))
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     metrics::{Counter, Laps, Stage},
-    model::{ErrorCode, PartitionIndex, ShardId, TopicPartition, TopicSettings, TopicView},
+    model::{ErrorCode, PartitionIndex, ShardId, TopicId, TopicPartition, TopicSettings, TopicView},
     partition::{Acks, AppendError},
     record::{self, CompressionError, RecordBatch, RecordsError, Refusal, Rules, Sound},
     shard::{
@@ -33,8 +33,14 @@ struct Topic {
     partitions: Vec<ProducePartitionResponse>,
 }
 
-/// Where the answer to a part of a hand-over belongs: topic and partition, as places in the request.
-type Place = (usize, usize);
+/// Where the answer to a part of a hand-over belongs: topic and partition, as places in the request; and what
+/// is to be counted for it.
+struct Place {
+    topic: usize,
+    partition: usize,
+    of: TopicId,
+    bytes: u64,
+}
 
 /// What goes to one core.
 struct Group {
@@ -75,7 +81,8 @@ pub fn handle(
             };
             let answer = match checked {
                 Ok((owner, part, answer)) => {
-                    let place = (topics.len(), answers.len());
+                    let (of, bytes) = (part.partition.topic, part.batch.len() as u64);
+                    let place = Place { topic: topics.len(), partition: answers.len(), of, bytes };
                     add(&mut groups, owner, part, place);
                     answer
                 }
@@ -99,12 +106,13 @@ pub fn handle(
     let shard = shard.clone();
     Ok(Box::pin(async move {
         for (handed_over, places) in handed_over {
-            for (result, (topic, partition)) in handed_over.done().await.into_iter().zip(places) {
-                let answer = &mut topics[topic].partitions[partition];
+            for (result, place) in handed_over.done().await.into_iter().zip(places) {
+                let answer = &mut topics[place.topic].partitions[place.partition];
                 match result {
                     Ok(appended) => {
                         let records = appended.end.get() - appended.base_offset.get();
                         shard.metrics().add(Counter::RecordsIn, records as u64);
+                        shard.traffic().produced(place.of, place.bytes, records as u64);
                         answer.base_offset = appended.base_offset.get();
                         answer.log_start_offset = appended.log_start_offset.get();
                     }

@@ -8,17 +8,22 @@
 //! | `/health/live`  | 200 as long as the process answers                                         |
 //! | `/health/ready` | 200 while every core serves and its disk takes writes; else 503 and why not |
 //!
-//! There are no names of topics, groups or clients in it: the number of time series is fixed by the number of
-//! cores, and stays below [`SERIES_PER_CORE_MAX`] for each. Read [`text`] for the format.
+//! The number of time series is bounded: [`SERIES_PER_CORE_MAX`] for each core; four for each of
+//! [`TOPICS_SHOWN_MAX`](crate::metrics::TOPICS_SHOWN_MAX) topics and for all others together; two for each of
+//! [`GROUP_LAGS_MAX`](crate::metrics::GROUP_LAGS_MAX) groups and topics of each core, which are those that are
+//! furthest behind. What each metric means is in `tuning/metrics.md`. Read [`text`] for the format.
 
+#[cfg(test)]
+mod documents;
 pub mod slowest;
 pub mod text;
 
 use std::{
     io,
     net::{SocketAddr, TcpListener},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     thread,
+    time::Instant,
 };
 
 use axum::{
@@ -26,19 +31,28 @@ use axum::{
     routing::get,
 };
 
-use crate::metrics::{Gauge, ShardMetrics};
+use crate::metrics::{Gauge, GroupLag, ShardMetrics, TopicTable};
 
 /// Time series of one core, at most: counters, gauges, requests by API, their errors
 /// ([`ERROR_PAIRS_MAX`](crate::metrics::ERROR_PAIRS_MAX)), and the buckets of stages and stalls.
 pub const SERIES_PER_CORE_MAX: usize = 1024;
 
 /// What is watched.
-#[derive(Clone)]
 pub struct Watched {
     /// The counters of every core.
     pub shards: Vec<Arc<ShardMetrics>>,
     /// What numbers are called.
     pub names: Names,
+    topics: Mutex<TopicTable>,
+    start: Instant,
+}
+
+impl Watched {
+    /// Cores that are watched from now on.
+    #[must_use]
+    pub fn new(shards: Vec<Arc<ShardMetrics>>, names: Names) -> Self {
+        Self { shards, names, topics: Mutex::default(), start: Instant::now() }
+    }
 }
 
 /// What Kafka calls the numbers that were counted.
@@ -99,7 +113,22 @@ pub fn serve(listener: TcpListener, watched: Watched) -> io::Result<SocketAddr> 
 
 async fn metrics(State(watched): State<Arc<Watched>>) -> impl IntoResponse {
     let shards: Vec<_> = watched.shards.iter().map(|shard| shard.snapshot()).collect();
-    ([(CONTENT_TYPE, text::CONTENT_TYPE)], text::encode(&shards, watched.names))
+    let counts: Vec<_> = watched.shards.iter().map(|shard| shard.topics()).collect();
+    let lags: Vec<_> = watched.shards.iter().flat_map(|shard| shard.lags().to_vec()).collect();
+    let mut topics = watched.topics.lock().unwrap_or_else(PoisonError::into_inner);
+    topics.update(&counts, watched.start.elapsed());
+    let text = text::encode(&shards, &topics, &of_all_cores(lags), watched.names);
+    ([(CONTENT_TYPE, text::CONTENT_TYPE)], text)
+}
+
+/// Each core has its own groups; only what is beyond its bound may come from several.
+fn of_all_cores(lags: Vec<GroupLag>) -> Vec<GroupLag> {
+    let (mut shown, others): (Vec<_>, Vec<_>) = lags.into_iter().partition(|lag| lag.of.is_some());
+    if !others.is_empty() {
+        let records = others.iter().map(|lag| lag.records).sum();
+        shown.push(GroupLag { of: None, records, seconds: None });
+    }
+    shown
 }
 
 async fn slowest_requests(State(watched): State<Arc<Watched>>) -> impl IntoResponse {

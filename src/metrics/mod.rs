@@ -4,20 +4,26 @@
 //! open now is a difference of two. [`ShardMetrics`] counts, [`Snapshot`] is added up and shown.
 
 mod error_counts;
+mod groups;
 mod latency;
 mod slowest;
 mod stages;
 mod stalls;
+mod topics;
 
 use std::{
     fmt,
     ops::AddAssign,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
 use error_counts::ErrorCounts;
 pub use error_counts::{ERROR_PAIRS_MAX, ErrorCount};
+pub use groups::{GROUP_LAGS_MAX, GroupLag, bounded};
 pub use latency::Latency;
 use slowest::Slowest;
 pub use slowest::{SLOWEST_MAX, Slow};
@@ -25,6 +31,7 @@ use stages::StageHistograms;
 pub use stages::{Laps, RequestKind, Stage, TIMED};
 use stalls::StallHistogram;
 pub use stalls::Stalls;
+pub use topics::{TOPICS_SHOWN_MAX, TopicCount, TopicCounts, TopicTable};
 
 /// API keys that have a counter of their own: 0 up to this, exclusive. Others share the last.
 pub const API_KEYS_MAX: usize = 128;
@@ -61,7 +68,15 @@ gauges! {
     DiskFull, "disk_full", "1 while appends are refused for want of space.";
     Partitions, "partitions", "Partitions on this core.";
     UnsettledBytes, "unsettled_bytes", "Bytes in the journal that have not reached their segments.";
+    UnsettledMaxBytes, "unsettled_bytes_max", "Unsettled bytes above which appends wait (shards.unsettled.bytes.max).";
+    UnsyncedBytes, "unsynced_bytes", "Bytes written to the journal and not synced: what acks=1 may have been answered for and power loss could take.";
+    JournalFiles, "journal_files", "Files of the journal.";
+    JournalMaxBytes, "journal_bytes_max", "What the journal may come to on disk.";
     BudgetUsedBytes, "memory_budget_used_bytes", "Memory that requests in flight hold.";
+    BudgetBytes, "memory_budget_bytes", "Memory that requests in flight may hold.";
+    DiskBytes, "disk_bytes", "Size of the file system that the data directory is on.";
+    DiskUsableBytes, "disk_usable_bytes", "What of it the broker may still use.";
+    ReserveBytes, "disk_reserve_bytes", "Disk space that is kept for a full disk; 0 while it is spent.";
     SpansMatched, "checksum_spans_matched", "Spans of segments that were compared with their checksums and matched.";
     SpansDamaged, "checksum_spans_damaged", "Spans of segments that are not what was appended.";
     SidecarsRebuilt, "checksum_files_rebuilt", "Checksum files that were missing or damaged and made anew.";
@@ -104,6 +119,9 @@ pub struct ShardMetrics {
     stages: StageHistograms,
     errors: ErrorCounts,
     slowest: Slowest,
+    /// Exchanged whole every few seconds, so the lock is held for the copy of a pointer.
+    topics: Mutex<TopicCounts>,
+    lags: Mutex<Arc<Vec<GroupLag>>>,
 }
 
 impl Default for ShardMetrics {
@@ -116,6 +134,8 @@ impl Default for ShardMetrics {
             stages: StageHistograms::default(),
             errors: ErrorCounts::default(),
             slowest: Slowest::default(),
+            topics: Mutex::default(),
+            lags: Mutex::default(),
         }
     }
 }
@@ -169,6 +189,28 @@ impl ShardMetrics {
     /// A letter for such a request took this long to be taken up. Only on the shard's own core.
     pub fn hopped(&self, kind: RequestKind, us: u64) {
         self.stages.record(kind, Stage::Hop, us);
+    }
+
+    /// Tells what the core's topics have moved since the start.
+    pub fn tell_topics(&self, topics: TopicCounts) {
+        *self.topics.lock().unwrap_or_else(PoisonError::into_inner) = topics;
+    }
+
+    /// What it told last.
+    #[must_use]
+    pub fn topics(&self) -> TopicCounts {
+        self.topics.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Tells how far the core's groups are behind; see [`bounded`].
+    pub fn tell_lags(&self, lags: Vec<GroupLag>) {
+        *self.lags.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(bounded(lags));
+    }
+
+    /// What it told last.
+    #[must_use]
+    pub fn lags(&self) -> Arc<Vec<GroupLag>> {
+        self.lags.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The core's driver took this long to look at its ring again. Only on the shard's own core.

@@ -3,7 +3,7 @@
 //! A shard knows the partitions of its core and how to reach those of the others. It knows no socket
 //! and no error code. Read [`work`] (what cores ask of each other), [`router`] (letters), this file
 //! (the core's state and its loop), [`produce`] and [`read`] (the two hot kinds of work), `views.rs`
-//! (how a change of the cluster is followed), [`budget`], [`throttle`].
+//! (how a change of the cluster is followed), [`budget`], [`throttle`], [`traffic`].
 
 pub mod budget;
 pub mod guest;
@@ -11,6 +11,7 @@ pub mod produce;
 pub mod read;
 pub mod router;
 pub mod throttle;
+pub mod traffic;
 mod views;
 pub mod work;
 
@@ -41,6 +42,7 @@ use guest::Guest;
 use produce::ProduceQueue;
 use router::{Letter, Router, Ticket};
 use throttle::Throttles;
+use traffic::Traffic;
 use views::Views;
 use work::{Answer, EpochQuestion, OffsetQuestion, WantedOffset, Work};
 
@@ -67,6 +69,7 @@ pub struct Shard {
     budget: Rc<Budget>,
     metrics: Arc<ShardMetrics>,
     throttles: Arc<Throttles>,
+    traffic: Traffic,
     control: ControlSender,
     make_reply_to: MakeReplyTo,
     stopping: Rc<Stopping>,
@@ -148,6 +151,7 @@ impl Shard {
             budget,
             metrics: parts.metrics,
             throttles: parts.throttles,
+            traffic: Traffic::default(),
             control: parts.control,
             make_reply_to: parts.make_reply_to,
             stopping: Rc::default(),

@@ -6,6 +6,7 @@
 //! are made one by one, a producer is in the heap too, until its next record is due.
 
 mod answers;
+mod links;
 mod making;
 
 use std::cmp::Reverse;
@@ -18,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::ack_log::AckLogWriter;
-use crate::client::admin::{self, Admin, Topology};
+use crate::client::admin::{Admin, Topology};
 use crate::client::request::ProduceTemplate;
 use crate::clock::{MILLISECOND, Nanos, SECOND};
 use crate::poll::Poller;
@@ -34,9 +35,6 @@ pub const DRAIN_MAX: Nanos = 10 * SECOND;
 
 /// Pause before a lost connection or a moved leader is tried again.
 const RETRY_PAUSE: Nanos = 50 * MILLISECOND;
-
-/// Longest wait for a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Longest sleep, so that a stop is noticed.
 const SLEEP_MAX: Nanos = 100 * MILLISECOND;
@@ -237,35 +235,6 @@ impl Worker {
         if plan.schedule.is_some() {
             (0..self.makers.len()).for_each(|maker| self.make_due(maker, now));
         }
-        Ok(())
-    }
-
-    /// The connection of a seat, to the present leader of its partition.
-    fn link_for(&mut self, seat: Seat) -> usize {
-        let leader = usize::try_from(seat.partition).ok().and_then(|p| self.task.topology.leaders.get(p));
-        let address = leader.cloned().unwrap_or_default();
-        if let Some(found) = self.links.iter().position(|l| l.slot == seat.slot && l.address == address) {
-            return found;
-        }
-        self.links.push(Link {
-            address,
-            slot: seat.slot,
-            socket: None,
-            connection: Connection::default(),
-            ready: VecDeque::new(),
-            maker: None,
-        });
-        self.links.len() - 1
-    }
-
-    fn connect(&mut self, link: usize) -> io::Result<()> {
-        let address = &self.links[link].address;
-        let socket = admin::connect(address, CONNECT_TIMEOUT)
-            .map_err(|e| io::Error::new(e.kind(), format!("cannot reach {address}: {e}")))?;
-        socket.set_nonblocking(true)?;
-        self.poller.add(&socket, link)?;
-        self.links[link].socket = Some(socket);
-        self.dirty.push(link);
         Ok(())
     }
 
@@ -488,44 +457,5 @@ impl Worker {
             }
         }
         Ok(())
-    }
-
-    /// Asks who leads, moves idle streams to their leaders and opens what is closed. Blocks this worker's
-    /// other connections meanwhile; what that costs shows in their latency.
-    fn refresh(&mut self, now: Nanos) {
-        self.refresh_at = None;
-        let topic = self.task.plan.topic.clone();
-        match self.task.admin.topology(&topic, None) {
-            Ok(topology) if topology.leaders.len() >= self.task.topology.leaders.len() => {
-                self.task.topology.leaders = topology.leaders;
-            }
-            _ => {
-                self.refresh_at = Some(now + RETRY_PAUSE);
-                return;
-            }
-        }
-        let mut complete = true;
-        for index in 0..self.lanes.len() {
-            let link = self.link_for(self.lanes[index].stream.seat);
-            let lane = &mut self.lanes[index];
-            if lane.stream.in_flight() > 0 {
-                complete &= lane.link == link;
-                continue;
-            }
-            if lane.link != link && lane.queued == Queued::Connection {
-                self.links[lane.link].ready.retain(|waiting| *waiting != index);
-                self.links[link].ready.push_back(index);
-            }
-            lane.link = link;
-        }
-        for link in 0..self.links.len() {
-            let used = self.lanes.iter().any(|lane| lane.link == link);
-            if used && self.links[link].socket.is_none() {
-                complete &= self.connect(link).is_ok();
-            }
-        }
-        if !complete {
-            self.refresh_at = Some(now + RETRY_PAUSE);
-        }
     }
 }

@@ -35,7 +35,7 @@ use crate::{
         service::{Coordinator, CoordinatorSettings},
     },
     handlers::Handlers,
-    http::{self, Watched},
+    http::{self, Names, Watched},
     io::{
         clock::Clock,
         cores::{self, Core, CoreClock, Queue, QueueShares, run_once, spawn},
@@ -52,8 +52,8 @@ use crate::{
         CompactionOptions, Generation, OpenError, Store, StoreOptions, current_generation, move_orphans,
         publish_generation,
     },
-    metrics::{Counter, Gauge, ShardMetrics, Snapshot},
-    model::{Broker, ClusterView, ShardId, TopicPartition},
+    metrics::{Counter, Gauge, GroupLag, ShardMetrics, Snapshot},
+    model::{Broker, ClusterView, ErrorCode, ShardId, TopicPartition},
     server,
     shard::{
         CONTROL_REQUESTS_MAX, ControlSender, Shard, ShardParts,
@@ -198,7 +198,7 @@ pub fn run(
     let signals = runtime.block_on(Signals::new())?;
     // Before anybody knows that we run: the kernel's default for it would end the process.
     let hangup = runtime.block_on(async { signal(SignalKind::hangup()) })?;
-    let watched = Watched { shards: metrics.clone(), api_name };
+    let watched = Watched::new(metrics.clone(), Names { api: api_name, error: error_name });
     let http = match http_listener {
         Some(listener) => Some(http::serve(listener, watched)?),
         None => None,
@@ -236,8 +236,13 @@ fn api_name(key: i16) -> Option<&'static str> {
     crate::wire::api::find(key).map(|api| api.name)
 }
 
+fn error_name(code: i16) -> String {
+    ErrorCode::from_number(code).map_or_else(|| code.to_string(), ErrorCode::name)
+}
+
 /// Says every so often what the core's gauges measure, until it stops.
 async fn measure(shard: Rc<Shard>, store: Rc<Store>) {
+    let unsettled_bytes_max = shard.settings().shards[shard.id().index()].unsettled_bytes_max as u64;
     while !shard.stopping().is_asked() {
         let metrics = shard.metrics();
         let counts = store.integrity_counts();
@@ -246,6 +251,17 @@ async fn measure(shard: Rc<Shard>, store: Rc<Store>) {
         metrics.set(Gauge::DiskFull, u64::from(store.is_disk_full()));
         metrics.set(Gauge::Partitions, shard.partitions() as u64);
         metrics.set(Gauge::UnsettledBytes, store.unsettled_bytes());
+        let (journal_files, journal_bytes_max) = store.journal_files();
+        metrics.set(Gauge::UnsettledMaxBytes, unsettled_bytes_max);
+        metrics.set(Gauge::UnsyncedBytes, store.unsynced_bytes());
+        metrics.set(Gauge::JournalFiles, journal_files as u64);
+        metrics.set(Gauge::JournalMaxBytes, journal_bytes_max);
+        metrics.set(Gauge::BudgetBytes, shard.budget().total() as u64);
+        metrics.set(Gauge::ReserveBytes, store.reserve_bytes());
+        if let Ok(space) = shard.disk_space() {
+            metrics.set(Gauge::DiskBytes, space.total);
+            metrics.set(Gauge::DiskUsableBytes, space.usable);
+        }
         metrics.set(Gauge::BudgetUsedBytes, shard.budget().used() as u64);
         metrics.set(Gauge::SpansMatched, counts.spans_matched);
         metrics.set(Gauge::SpansDamaged, counts.spans_damaged);
@@ -253,10 +269,24 @@ async fn measure(shard: Rc<Shard>, store: Rc<Store>) {
         metrics.set(Gauge::ScrubbedMs, scrubbed_ms.unwrap_or(0));
         metrics.set(Gauge::SparesUsed, store.spares_used());
         metrics.set(Gauge::Serving, 1);
+        metrics.tell_topics(shard.count_topics().await.into());
         metrics.count(Counter::Beats);
         cores::sleep(MEASURE_INTERVAL).await;
     }
     shard.metrics().set(Gauge::Serving, 0);
+}
+
+/// Says every so often how far the core's groups are behind, until it stops.
+async fn measure_lags(shard: Rc<Shard>, groups: Rc<Coordinator>) {
+    while !shard.stopping().is_asked() {
+        let lags = groups.lags().await.into_iter().map(|lag| GroupLag {
+            of: Some((lag.group.into(), lag.topic.into())),
+            records: lag.records,
+            seconds: lag.age_ms.map(|ms| ms as f64 / 1e3),
+        });
+        shard.metrics().tell_lags(lags.collect());
+        cores::sleep(LAG_INTERVAL).await;
+    }
 }
 
 fn failure((core, report): (usize, Report)) -> Option<String> {
@@ -556,6 +586,7 @@ async fn serve_core(parts: CoreParts) -> Result<(), String> {
 
     let groups = Coordinator::new(shard.clone(), coordinator_settings(&parts.settings));
     spawn(Queue::Foreground, groups.clone().run());
+    spawn(Queue::Housekeeping, measure_lags(shard.clone(), groups.clone()));
     let sending = Sending::new(file_path(parts.settings.fetch_path), own.read_ahead_max);
     let listener = Listener::new(ring, parts.listener, sending);
     server::serve(Handlers::new(shard.clone(), groups), listener).await;
@@ -607,6 +638,9 @@ fn ring_options(own: &ShardSettings) -> RingOptions {
 
 /// How often a core's gauges are measured. At 10,000 partitions a look at all of them takes about a millisecond.
 const MEASURE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How often it is found out how far groups are behind.
+const LAG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A core whose gauges have not been measured for this long hangs.
 const CORE_STILL_MAX: Duration = Duration::from_secs(4 * MEASURE_INTERVAL.as_secs());

@@ -22,6 +22,7 @@
 //! - [`admin_tool`]: `corelane topic`, `group`, `config`, `cluster`: administration of any Kafka cluster
 //! - [`tune`]: `corelane tune`: what of the host matters to a broker, knob by knob
 //! - [`cli`]: the command line
+//! - [`docs`]: guides for people who run it: operating, benchmarking, migrating
 
 pub use corelane_model as model;
 pub use corelane_record as record;
@@ -33,6 +34,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod coordinator;
+pub mod docs;
 pub mod handlers;
 pub mod http;
 pub mod io;

@@ -65,6 +65,7 @@ const ROOMS: &[Room] = &[
     ),
     room("config", &["model"], "settings are text and values; who uses them, they do not know"),
     room("http", &["metrics"], "tells what was counted; knows no core and no request"),
+    room("docs", &[], "pages for people: no code but what checks them"),
     room("metrics", &[], "counters know nothing of what they count"),
     room("startup", &["config", "io"], "checks before anything runs"),
     room(

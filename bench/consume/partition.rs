@@ -7,7 +7,7 @@ use crate::ack_log::AckVerifier;
 use crate::clock::{Clock, Nanos};
 use crate::reader;
 use crate::stats::Counts;
-use crate::verify::PartitionVerifier;
+use crate::verify::{PartitionVerifier, Verdict};
 
 /// The state of a partition being read.
 #[derive(Debug)]
@@ -49,7 +49,40 @@ impl Progress {
     }
 }
 
+/// What was received of a partition in the end, and what verification found of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Received {
+    /// Records and bytes of their values.
+    #[serde(flatten)]
+    pub total: Progress,
+    /// Records missing.
+    pub missing: u64,
+    /// Records seen twice.
+    pub duplicated: u64,
+    /// Records that came after later ones.
+    pub reordered: u64,
+    /// Records or batches with a changed byte.
+    pub changed: u64,
+}
+
+impl Received {
+    /// Adds what another reader received of the same partition.
+    pub fn add(&mut self, other: Self) {
+        self.total.add(other.total);
+        self.missing += other.missing;
+        self.duplicated += other.duplicated;
+        self.reordered += other.reordered;
+        self.changed += other.changed;
+    }
+}
+
 impl Partition {
+    /// What was received so far, and what verification found.
+    pub fn received(&self) -> Received {
+        let Verdict { missing, duplicated, reordered, changed, .. } = self.verifier.verdict;
+        Received { total: self.total, missing, duplicated, reordered, changed }
+    }
+
     /// To be read from `start`.
     pub fn new(index: i32, start: i64, end: Option<i64>, verifier: PartitionVerifier) -> Self {
         Self {

@@ -14,7 +14,7 @@ use crate::client::frame::{FrameReader, ReadOutcome};
 use crate::client::request::{self, FetchAsk, FetchLimits};
 use crate::clock::{Clock, MILLISECOND, Nanos, SECOND};
 use crate::consume::pace::Pace;
-use crate::consume::partition::{Partition, Progress};
+use crate::consume::partition::{Partition, Received};
 use crate::consume::session::{self, Session};
 use crate::poll::Poller;
 use crate::stats::Meter;
@@ -102,8 +102,8 @@ pub struct Outcome {
     pub verdict: Verdict,
     /// What became of acknowledged records.
     pub acks: Option<AckVerdict>,
-    /// Received of each partition.
-    pub partitions: Vec<(i32, Progress)>,
+    /// What became of each partition.
+    pub partitions: Vec<(i32, Received)>,
     /// When it first had all that could be read.
     pub caught_up: Option<Nanos>,
     /// Why it ended before its time.
@@ -168,7 +168,7 @@ pub fn run(task: Task, meter: Meter) -> io::Result<Outcome> {
     let now = worker.task.clock.now();
     worker.meter.finish(now);
     for partition in worker.task.partitions {
-        worker.outcome.partitions.push((partition.index, partition.total));
+        worker.outcome.partitions.push((partition.index, partition.received()));
         worker.outcome.verdict.add(partition.verifier.verdict);
         if let Some(acks) = partition.acks {
             worker.outcome.acks.get_or_insert_default().add(acks.finish());

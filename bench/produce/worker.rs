@@ -25,7 +25,7 @@ use crate::poll::Poller;
 use crate::produce::connection::Connection;
 use crate::produce::plan::{Making, Plan, Seat};
 use crate::produce::producer::Producer;
-use crate::produce::stream::{Next, Stream, Supply};
+use crate::produce::stream::{Next, Stream, Supply, Taken};
 use crate::stats::Meter;
 use making::Maker;
 
@@ -85,7 +85,10 @@ pub struct Outcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Queued {
     No,
+    /// Until its batch is complete.
     Heap,
+    /// In the heap too, but nothing of it may leave before: it was refused.
+    Rests,
     Connection,
 }
 
@@ -99,12 +102,13 @@ enum Wake {
 #[derive(Debug)]
 struct Lane {
     stream: Stream,
-    template: ProduceTemplate,
     /// Id and epoch, if idempotent.
     producer: Option<(i64, i16)>,
     maker: Option<usize>,
     link: usize,
     queued: Queued,
+    /// Whether it is in its producer's line of those that have something.
+    gathering: bool,
     /// The time for which it is in the heap; an entry for another time is out of date.
     due_at: Nanos,
     finished: bool,
@@ -132,6 +136,9 @@ struct Worker {
     makers: Vec<Maker>,
     /// Records made that are in no request.
     waiting_records: u64,
+    template: ProduceTemplate,
+    /// What goes into the request being built; empty in between.
+    taken: Vec<(usize, Taken)>,
     due: BinaryHeap<Reverse<(Nanos, Wake)>>,
     /// Connections with something to build or write.
     dirty: Vec<usize>,
@@ -147,6 +154,8 @@ struct Worker {
 /// What keeps it from starting.
 pub fn run(task: Task, meter: Meter) -> io::Result<Outcome> {
     let acks = task.ack_log.as_deref().map(AckLogWriter::open).transpose()?;
+    let (plan, version) = (&task.plan, task.topology.produce_version);
+    let template = ProduceTemplate::new(version, &plan.topic, plan.acks).map_err(io::Error::other)?;
     let mut worker = Worker {
         poller: Poller::new()?,
         meter,
@@ -155,6 +164,8 @@ pub fn run(task: Task, meter: Meter) -> io::Result<Outcome> {
         links: Vec::new(),
         makers: Vec::new(),
         waiting_records: 0,
+        template,
+        taken: Vec::new(),
         due: BinaryHeap::new(),
         dirty: Vec::new(),
         unfinished: task.seats.len(),
@@ -168,7 +179,8 @@ pub fn run(task: Task, meter: Meter) -> io::Result<Outcome> {
     }
     let now = worker.task.plan.clock.now();
     for link in &mut worker.links {
-        let lost: u64 = link.connection.reset().iter().map(|request| u64::from(request.records.count)).sum();
+        let lost: u64 =
+            link.connection.reset().iter().flat_map(|r| &r.batches).map(|b| u64::from(b.records.count)).sum();
         worker.meter.counts.unknown += lost;
     }
     if let Some(acks) = &mut worker.acks {
@@ -181,15 +193,12 @@ pub fn run(task: Task, meter: Meter) -> io::Result<Outcome> {
 impl Worker {
     fn open(&mut self) -> io::Result<()> {
         let plan = Arc::clone(&self.task.plan);
-        let version = self.task.topology.produce_version;
         let mut slots = HashMap::new();
         for (slot, producer) in std::mem::take(&mut self.task.producers) {
             slots.insert(slot, self.makers.len());
             self.makers.push(Maker::new(producer));
         }
         for (seat, quota) in std::mem::take(&mut self.task.seats) {
-            let template = ProduceTemplate::new(version, &plan.topic, seat.partition, plan.acks);
-            let template = template.map_err(io::Error::other)?;
             let maker = slots.get(&seat.slot).copied();
             let link = self.link_for(seat);
             let supply = match (&plan.making, &plan.schedule) {
@@ -207,11 +216,11 @@ impl Worker {
             }
             self.lanes.push(Lane {
                 stream: Stream::new(seat, quota, supply),
-                template,
                 producer: self.task.producer_ids.get(&seat.slot).copied(),
                 maker,
                 link,
                 queued: Queued::No,
+                gathering: false,
                 due_at: 0,
                 finished: false,
             });
@@ -371,7 +380,7 @@ impl Worker {
             match wake {
                 Wake::Lane(index) => {
                     let lane = &mut self.lanes[index];
-                    if lane.queued != Queued::Heap || lane.due_at != at {
+                    if !matches!(lane.queued, Queued::Heap | Queued::Rests) || lane.due_at != at {
                         continue;
                     }
                     lane.queued = Queued::No;
@@ -398,7 +407,6 @@ impl Worker {
                 }
                 let Some(index) = self.links[at].ready.pop_front() else { break };
                 built += usize::from(self.build(at, index, now)?);
-                self.queue(index, now);
             }
             if let Err(error) = self.write(at) {
                 return self.lost(at, &error);
@@ -406,9 +414,12 @@ impl Worker {
             if plan.acks == 0 {
                 let now = plan.clock.now();
                 while let Some(request) = self.links[at].connection.next_written() {
-                    self.acknowledged(&request, now);
-                    let settled = self.lanes[request.stream].stream.accepted(&plan, &request.records);
-                    self.settle(request.stream, settled, now)?;
+                    self.answered(&request, now);
+                    for batch in &request.batches {
+                        self.acknowledged(batch, request.sent_at, now);
+                        let settled = self.lanes[batch.stream].stream.accepted(&plan, &batch.records);
+                        self.settle(batch.stream, settled, now)?;
+                    }
                 }
             }
             let link = &self.links[at];
@@ -424,21 +435,45 @@ impl Worker {
         }
     }
 
-    /// Builds the next request of a lane, if it has one. Returns whether it had.
+    /// Builds the next request, which begins with a lane that was ready, if it still is. Returns whether it was.
     fn build(&mut self, at: usize, index: usize, now: Nanos) -> io::Result<bool> {
-        let plan = &self.task.plan;
+        let mut taken = std::mem::take(&mut self.taken);
+        self.lanes[index].queued = Queued::No;
+        // What it had may have left with another lane's request.
+        if self.lanes[index].stream.next_step(&self.task.plan, now) == Next::Ready {
+            self.take(index, now, &mut taken);
+        }
+        if let (Some(maker), false) = (self.lanes[index].maker, taken.is_empty()) {
+            self.take_along(at, maker, now, &mut taken);
+        }
+        let parts = taken.iter().map(|(index, records)| {
+            let lane = &self.lanes[*index];
+            (*index, &lane.stream, *records, lane.producer)
+        });
+        let is_some = !taken.is_empty();
+        if is_some {
+            self.links[at].connection.push(&self.task.plan, &self.template, parts, now)?;
+        } else {
+            self.queue(index, now);
+        }
+        taken.drain(..).for_each(|(index, _)| self.queue(index, now));
+        self.taken = taken;
+        Ok(is_some)
+    }
+
+    /// Takes a lane's next batch. Returns its bytes, roughly; none if there is nothing.
+    fn take(&mut self, index: usize, now: Nanos, into: &mut Vec<(usize, Taken)>) -> usize {
         let lane = &mut self.lanes[index];
-        lane.queued = Queued::No;
         let waiting = lane.stream.waiting_bytes();
-        let Some(taken) = lane.stream.take(plan, now) else { return Ok(false) };
+        let Some(taken) = lane.stream.take(&self.task.plan, now) else { return 0 };
+        into.push((index, taken));
+        let bytes = waiting.saturating_sub(lane.stream.waiting_bytes());
         if let Some(maker) = lane.maker {
             let left = &mut self.makers[maker].waiting_bytes;
-            *left = left.saturating_sub(waiting.saturating_sub(lane.stream.waiting_bytes()));
+            *left = left.saturating_sub(bytes);
             self.waiting_records = self.waiting_records.saturating_sub(u64::from(taken.count));
         }
-        let connection = &mut self.links[at].connection;
-        connection.push(plan, &lane.template, (index, &lane.stream), (taken, now), lane.producer)?;
-        Ok(true)
+        bytes
     }
 
     fn write(&mut self, at: usize) -> io::Result<()> {

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::table::QUANTILES;
 use crate::ack_log::AckVerdict;
 use crate::clock::{Nanos, SECOND};
-use crate::consume::partition::Progress;
+use crate::consume::partition::Received;
 use crate::resources::Resources;
 use crate::stats::{Counts, Times};
 use crate::validity::Validity;
@@ -88,17 +88,9 @@ pub struct Document<'a> {
 pub struct PartitionCount {
     /// Its index.
     pub partition: i32,
-    /// Received and verified.
-    pub records: u64,
-    /// Of their values.
-    pub bytes: u64,
-}
-
-impl PartitionCount {
-    /// From what was received.
-    pub fn new(partition: i32, Progress { records, bytes }: Progress) -> Self {
-        Self { partition, records, bytes }
-    }
+    /// What was received of it, and what verification found.
+    #[serde(flatten)]
+    pub received: Received,
 }
 
 /// Connections that were held and did nothing.

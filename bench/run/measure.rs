@@ -74,6 +74,7 @@ pub fn measure(mode: &Mode, stop: &Stop, quiet: bool) -> Result<Measured, String
             let prepared =
                 produce::prepare(&mut context, &args.load, args.ack_log.as_deref(), args.reconnect)?;
             let writes = Writes::begin(&common.bootstrap, args.broker_pid);
+            outcome.planned_end = prepared.planned_end(common);
             let running = produce::start(&mut context, prepared, &mut reporter);
             reporter.follow();
             produce::join(running, &mut outcome);
@@ -84,6 +85,7 @@ pub fn measure(mode: &Mode, stop: &Stop, quiet: bool) -> Result<Measured, String
             let mut held = idle::Idle::open(&topology, args.idle, stop)?;
             // The schedule begins when the connections are there.
             let prepared = produce::prepare(&mut context, &args.load, None, false)?;
+            outcome.planned_end = prepared.planned_end(common);
             let running = produce::start(&mut context, prepared, &mut reporter);
             reporter.follow();
             produce::join(running, &mut outcome);
@@ -109,6 +111,9 @@ pub fn measure(mode: &Mode, stop: &Stop, quiet: bool) -> Result<Measured, String
         Mode::Sweep(_) => return Err("a sweep is several runs".into()),
     }
     reporter.finish()?;
+    // Whoever interrupts a run ends its schedule where it is, and so does what went wrong.
+    outcome.planned_end =
+        outcome.planned_end.filter(|_| !stop.load(Ordering::Relaxed) && outcome.problems.is_empty());
     let moved = reporter.roles().filter_map(|role| reporter.total(role)).map(|counts| counts.bytes).sum();
     outcome.resources = Some(resources.end(moved));
     Ok(Measured { mode: mode.clone(), started, start: context.start, reporter, outcome, survives })
@@ -136,6 +141,7 @@ fn together(
     outcome: &mut Outcome,
 ) -> Result<(), String> {
     let produced = produce::prepare(context, load, None, false)?;
+    outcome.planned_end = produced.planned_end(&context.common);
     let mut expecting = Vec::new();
     let mut readers = Vec::new();
     let tails = mixed.map_or(vec![Role::Consume], |args| (1..=args.tails).map(Role::Tail).collect());

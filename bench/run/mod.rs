@@ -23,7 +23,7 @@ use crate::ack_log::AckVerdict;
 use crate::args::{CommonArgs, Mode, RunArgs};
 use crate::client::admin::Admin;
 use crate::clock::{Clock, Nanos, SECOND};
-use crate::consume::partition::Progress;
+use crate::consume::partition::Received;
 use crate::pin::Pins;
 use crate::report::json::IdleConnections;
 use crate::resources::Resources;
@@ -68,11 +68,13 @@ pub struct Outcome {
     last_intended: Nanos,
     /// Records per second that were asked for; 0 in a closed loop.
     rate: u64,
+    /// When the schedule ends, if time ends it and nothing else did.
+    planned_end: Option<Nanos>,
     pub ended: BTreeMap<Role, Nanos>,
     /// When each reader first had all there was.
     caught_up: BTreeMap<Role, Nanos>,
     /// What each reader received of each partition.
-    partitions: BTreeMap<Role, BTreeMap<i32, Progress>>,
+    partitions: BTreeMap<Role, BTreeMap<i32, Received>>,
     /// What the run cost.
     resources: Option<Resources>,
     /// What the broker wrote to its disk, if that could be seen.
@@ -87,7 +89,7 @@ impl Outcome {
         Some(validity::judge(&Offered {
             records: total.records + total.failed + total.unknown + self.left + self.unsent,
             // The last record's share of the time lies behind it.
-            span: self.last_intended.saturating_sub(start) + gap,
+            span: self.planned_end.unwrap_or(self.last_intended + gap).saturating_sub(start),
             acknowledged: total.records,
             elapsed: self.ended.get(&Role::Produce).map_or(0, |ended| ended.saturating_sub(start)),
         }))
@@ -109,8 +111,8 @@ impl Outcome {
         self.caught_up.extend(other.caught_up);
         for (role, partitions) in other.partitions {
             let own = self.partitions.entry(role).or_default();
-            for (index, progress) in partitions {
-                own.entry(index).or_default().add(progress);
+            for (index, received) in partitions {
+                own.entry(index).or_default().add(received);
             }
         }
         if let Some(verdict) = other.verdict {

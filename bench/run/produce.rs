@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use super::reporter::Reporter;
 use super::{Context, DURATION_DEFAULT, LEAD, Outcome};
 use crate::ack_log::AckLogWriter;
-use crate::args::LoadArgs;
+use crate::args::{CommonArgs, LoadArgs};
 use crate::client::admin::{NewTopic, Topology};
 use crate::clock::Nanos;
 use crate::keys::Keys;
@@ -33,6 +33,13 @@ pub struct Prepared {
     /// Who leads what.
     pub topology: Topology,
     tasks: Vec<Task>,
+}
+
+impl Prepared {
+    /// When the schedule ends, if time ends it.
+    pub fn planned_end(&self, common: &CommonArgs) -> Option<Nanos> {
+        self.plan.stop_at.filter(|_| self.plan.schedule.is_some() && common.records.is_none())
+    }
 }
 
 /// Workers that have started.

@@ -7,7 +7,7 @@ use super::measure::Measured;
 use super::settings;
 use crate::args::Mode;
 use crate::clock::{Nanos, SECOND};
-use crate::consume::partition::Progress;
+use crate::consume::partition::Received;
 use crate::report::json::{Document, PartitionCount, SCHEMA_VERSION, Side, SweepPoint};
 use crate::report::read::Run;
 use crate::report::{hgrm, html, table};
@@ -20,6 +20,8 @@ impl Measured {
     fn side(&self, role: Role) -> Option<(&Counts, Nanos)> {
         let total = self.reporter.total(role)?;
         let ended = self.outcome.ended.get(&role).copied().unwrap_or_default();
+        // A schedule may end with a pause, as between bursts: that is part of the run.
+        let ended = ended.max(self.outcome.planned_end.unwrap_or(0));
         Some((total, ended.saturating_sub(self.start).max(1)))
     }
 
@@ -106,7 +108,10 @@ impl Measured {
                 .partitions
                 .iter()
                 .map(|(role, partitions)| {
-                    let count = |(index, progress): (&i32, &Progress)| PartitionCount::new(*index, *progress);
+                    let count = |(index, received): (&i32, &Received)| PartitionCount {
+                        partition: *index,
+                        received: *received,
+                    };
                     (role.to_string(), partitions.iter().take(PARTITIONS_MAX).map(count).collect())
                 })
                 .collect(),

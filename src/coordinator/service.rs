@@ -230,6 +230,19 @@ impl Coordinator {
         }
     }
 
+    pub(super) fn shard(&self) -> &Rc<Shard> {
+        &self.shard
+    }
+
+    /// What groups have committed, in their order: at most so much.
+    pub(super) fn committed(&self, max: usize) -> Vec<(String, Partition, i64)> {
+        let groups = self.groups.borrow();
+        let all = groups.iter().flat_map(|(id, held)| {
+            held.group.offsets.iter().map(|(partition, at)| (id.clone(), partition.clone(), at.offset))
+        });
+        all.take(max).collect()
+    }
+
     fn now_ms(&self) -> u64 {
         self.shard.clock().monotonic_ms()
     }

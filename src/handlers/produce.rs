@@ -5,8 +5,8 @@ use std::{rc::Rc, sync::Arc};
 use bytes::Bytes;
 
 use crate::{
-    metrics::Counter,
-    model::{ErrorCode, PartitionIndex, ShardId, TopicPartition, TopicSettings, TopicView},
+    metrics::{Counter, Laps, Stage},
+    model::{ErrorCode, PartitionIndex, ShardId, TopicId, TopicPartition, TopicSettings, TopicView},
     partition::{Acks, AppendError},
     record::{self, CompressionError, RecordBatch, RecordsError, Refusal, Rules, Sound},
     shard::{
@@ -21,7 +21,7 @@ use crate::{
 
 use super::{
     account::Account,
-    dispatch::{Close, Head, Response, log_error_code},
+    dispatch::{Answer, Close, Head, Response, log_error_code},
 };
 
 /// First version whose clients know zstd. Source: KIP-110.
@@ -33,8 +33,14 @@ struct Topic {
     partitions: Vec<ProducePartitionResponse>,
 }
 
-/// Where the answer to a part of a hand-over belongs: topic and partition, as places in the request.
-type Place = (usize, usize);
+/// Where the answer to a part of a hand-over belongs: topic and partition, as places in the request; and what
+/// is to be counted for it.
+struct Place {
+    topic: usize,
+    partition: usize,
+    of: TopicId,
+    bytes: u64,
+}
 
 /// What goes to one core.
 struct Group {
@@ -45,7 +51,13 @@ struct Group {
 
 /// First stage: when this returns, every accepted batch has its place in its partition's order. The
 /// future that it gives is the second stage.
-pub fn handle(shard: &Rc<Shard>, account: &Account, head: Head, body: &Bytes) -> Result<Response, Close> {
+pub fn handle(
+    shard: &Rc<Shard>,
+    account: &Account,
+    head: Head,
+    body: &Bytes,
+    mut laps: Laps,
+) -> Result<Response, Close> {
     let request = ProduceRequest::parse(body, head.version)?;
     let acks = match request.acks {
         0 => Some(Acks::None),
@@ -69,7 +81,8 @@ pub fn handle(shard: &Rc<Shard>, account: &Account, head: Head, body: &Bytes) ->
             };
             let answer = match checked {
                 Ok((owner, part, answer)) => {
-                    let place = (topics.len(), answers.len());
+                    let (of, bytes) = (part.partition.topic, part.batch.len() as u64);
+                    let place = Place { topic: topics.len(), partition: answers.len(), of, bytes };
                     add(&mut groups, owner, part, place);
                     answer
                 }
@@ -79,6 +92,7 @@ pub fn handle(shard: &Rc<Shard>, account: &Account, head: Head, body: &Bytes) ->
         }
         topics.push(Topic { name: topic.name.to_owned(), partitions: answers });
     }
+    laps.lap(Stage::Parse, shard.clock().monotonic_us());
     let acks = acks.unwrap_or(Acks::Leader); // nothing was accepted with other acks
     let handed_over: Vec<_> = groups
         .into_iter()
@@ -87,16 +101,18 @@ pub fn handle(shard: &Rc<Shard>, account: &Account, head: Head, body: &Bytes) ->
             (shard.produce(group.owner, work), group.places)
         })
         .collect();
+    laps.lap(Stage::Append, shard.clock().monotonic_us());
     let throttle_ms = account.charge(shard, body.len());
     let shard = shard.clone();
     Ok(Box::pin(async move {
         for (handed_over, places) in handed_over {
-            for (result, (topic, partition)) in handed_over.done().await.into_iter().zip(places) {
-                let answer = &mut topics[topic].partitions[partition];
+            for (result, place) in handed_over.done().await.into_iter().zip(places) {
+                let answer = &mut topics[place.topic].partitions[place.partition];
                 match result {
                     Ok(appended) => {
                         let records = appended.end.get() - appended.base_offset.get();
                         shard.metrics().add(Counter::RecordsIn, records as u64);
+                        shard.traffic().produced(place.of, place.bytes, records as u64);
                         answer.base_offset = appended.base_offset.get();
                         answer.log_start_offset = appended.log_start_offset.get();
                     }
@@ -107,6 +123,7 @@ pub fn handle(shard: &Rc<Shard>, account: &Account, head: Head, body: &Bytes) ->
                 }
             }
         }
+        laps.lap(Stage::Flush, shard.clock().monotonic_us());
         let errors = topics
             .iter()
             .flat_map(|topic| &topic.partitions)
@@ -115,10 +132,10 @@ pub fn handle(shard: &Rc<Shard>, account: &Account, head: Head, body: &Bytes) ->
             // Nobody listens; closing is the only way to tell (as Kafka does).
             return match errors.map(|answer| answer.error).next() {
                 Some(error) => Err(Close::ProduceUnanswered(error)),
-                None => Ok(Vec::new()),
+                None => Ok(Answer { pieces: Vec::new(), laps }),
             };
         }
-        shard.metrics().add(Counter::Errors, errors.count() as u64);
+        errors.for_each(|answer| shard.metrics().count_errors(head.api.key, answer.error.number(), 1));
         let topics: Vec<_> = topics
             .iter_mut()
             .map(|topic| ProduceTopicResponse {
@@ -126,7 +143,8 @@ pub fn handle(shard: &Rc<Shard>, account: &Account, head: Head, body: &Bytes) ->
                 partitions: std::mem::take(&mut topic.partitions),
             })
             .collect();
-        Ok(vec![encode_produce_response(head.correlation_id, head.version, &topics, throttle_ms).into()])
+        let frame = encode_produce_response(head.correlation_id, head.version, &topics, throttle_ms);
+        Ok(Answer { pieces: vec![frame.into()], laps })
     }))
 }
 

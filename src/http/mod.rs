@@ -4,19 +4,26 @@
 //! | path            | answer                                                                    |
 //! |-----------------|---------------------------------------------------------------------------|
 //! | `/metrics`      | everything that is counted, in Prometheus's text format                    |
+//! | `/debug/slowest`| the slowest requests of the last minutes, as JSON: see [`slowest`]           |
 //! | `/health/live`  | 200 as long as the process answers                                         |
 //! | `/health/ready` | 200 while every core serves and its disk takes writes; else 503 and why not |
 //!
-//! There are no names of topics, groups or clients in it: the number of time series is fixed by the number of
-//! cores, and stays below [`SERIES_PER_CORE_MAX`] for each. Read [`text`] for the format.
+//! The number of time series is bounded: [`SERIES_PER_CORE_MAX`] for each core; four for each of
+//! [`TOPICS_SHOWN_MAX`](crate::metrics::TOPICS_SHOWN_MAX) topics and for all others together; two for each of
+//! [`GROUP_LAGS_MAX`](crate::metrics::GROUP_LAGS_MAX) groups and topics of each core, which are those that are
+//! furthest behind. What each metric means is in `tuning/metrics.md`. Read [`text`] for the format.
 
+#[cfg(test)]
+mod documents;
+pub mod slowest;
 pub mod text;
 
 use std::{
     io,
     net::{SocketAddr, TcpListener},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     thread,
+    time::Instant,
 };
 
 use axum::{
@@ -24,18 +31,43 @@ use axum::{
     routing::get,
 };
 
-use crate::metrics::{Gauge, ShardMetrics};
+use crate::metrics::{Gauge, GroupLag, ShardMetrics, TopicTable};
 
-/// Time series of one core, at most: counters, gauges, requests by API and the buckets of the stalls.
-pub const SERIES_PER_CORE_MAX: usize = 256;
+/// Time series of one core, at most: counters, gauges, requests by API, their errors
+/// ([`ERROR_PAIRS_MAX`](crate::metrics::ERROR_PAIRS_MAX)), and the buckets of stages and stalls.
+pub const SERIES_PER_CORE_MAX: usize = 1024;
 
 /// What is watched.
-#[derive(Clone)]
 pub struct Watched {
     /// The counters of every core.
     pub shards: Vec<Arc<ShardMetrics>>,
-    /// Kafka's name of an API.
-    pub api_name: fn(i16) -> Option<&'static str>,
+    /// What numbers are called.
+    pub names: Names,
+    topics: Mutex<TopicTable>,
+    start: Instant,
+}
+
+impl Watched {
+    /// Cores that are watched from now on.
+    #[must_use]
+    pub fn new(shards: Vec<Arc<ShardMetrics>>, names: Names) -> Self {
+        Self { shards, names, topics: Mutex::default(), start: Instant::now() }
+    }
+}
+
+/// What Kafka calls the numbers that were counted.
+#[derive(Clone, Copy)]
+pub struct Names {
+    /// An API.
+    pub api: fn(i16) -> Option<&'static str>,
+    /// An error code.
+    pub error: fn(i16) -> String,
+}
+
+impl Names {
+    fn api(self, key: i16) -> &'static str {
+        (self.api)(key).unwrap_or("other")
+    }
 }
 
 /// Binds the address; if somebody else has it and `may_move`, any other port of that host.
@@ -63,6 +95,7 @@ pub fn serve(listener: TcpListener, watched: Watched) -> io::Result<SocketAddr> 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let router = Router::new()
         .route("/metrics", get(metrics))
+        .route("/debug/slowest", get(slowest_requests))
         .route("/health/live", get(|| async { "live\n" }))
         .route("/health/ready", get(ready))
         .with_state(Arc::new(watched));
@@ -80,7 +113,27 @@ pub fn serve(listener: TcpListener, watched: Watched) -> io::Result<SocketAddr> 
 
 async fn metrics(State(watched): State<Arc<Watched>>) -> impl IntoResponse {
     let shards: Vec<_> = watched.shards.iter().map(|shard| shard.snapshot()).collect();
-    ([(CONTENT_TYPE, text::CONTENT_TYPE)], text::encode(&shards, watched.api_name))
+    let counts: Vec<_> = watched.shards.iter().map(|shard| shard.topics()).collect();
+    let lags: Vec<_> = watched.shards.iter().flat_map(|shard| shard.lags().to_vec()).collect();
+    let mut topics = watched.topics.lock().unwrap_or_else(PoisonError::into_inner);
+    topics.update(&counts, watched.start.elapsed());
+    let text = text::encode(&shards, &topics, &of_all_cores(lags), watched.names);
+    ([(CONTENT_TYPE, text::CONTENT_TYPE)], text)
+}
+
+/// Each core has its own groups; only what is beyond its bound may come from several.
+fn of_all_cores(lags: Vec<GroupLag>) -> Vec<GroupLag> {
+    let (mut shown, others): (Vec<_>, Vec<_>) = lags.into_iter().partition(|lag| lag.of.is_some());
+    if !others.is_empty() {
+        let records = others.iter().map(|lag| lag.records).sum();
+        shown.push(GroupLag { of: None, records, seconds: None });
+    }
+    shown
+}
+
+async fn slowest_requests(State(watched): State<Arc<Watched>>) -> impl IntoResponse {
+    let shards: Vec<_> = watched.shards.iter().map(|shard| shard.slowest()).collect();
+    ([(CONTENT_TYPE, "application/json")], slowest::encode(&shards, watched.names))
 }
 
 async fn ready(State(watched): State<Arc<Watched>>) -> (StatusCode, String) {

@@ -6,55 +6,136 @@
 
 use std::fmt::Write as _;
 
-use crate::metrics::{COUNTERS, GAUGES, Snapshot, Stalls};
+use super::Names;
+use crate::metrics::{COUNTERS, GAUGES, GroupLag, Latency, Snapshot, Stalls, TopicCount, TopicTable};
 
 /// The type of the answer.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// What every name begins with.
 const PREFIX: &str = "corelane_";
 
-/// All metrics of all cores, in the order of their shards. `api_name`: see [`super::Watched`].
+/// All metrics of all cores, in the order of their shards, then those of topics and groups.
 #[must_use]
-pub fn encode(shards: &[Snapshot], api_name: fn(i16) -> Option<&'static str>) -> String {
+pub fn encode(shards: &[Snapshot], topics: &TopicTable, lags: &[GroupLag], names: Names) -> String {
     let mut out = String::new();
+    of_shards(&mut out, shards, names);
+    of_topics(&mut out, topics);
+    of_groups(&mut out, lags);
+    out
+}
+
+fn of_topics(out: &mut String, topics: &TopicTable) {
+    type Value = fn(TopicCount) -> u64;
+    let families: [(&str, &str, &str, Value); 4] = [
+        ("topic_bytes_in_total", "counter", "Bytes of batches that were appended, by topic.", |topic| {
+            topic.bytes_in
+        }),
+        ("topic_records_in_total", "counter", "Records that were appended, by topic.", |topic| {
+            topic.records_in
+        }),
+        ("topic_bytes_out_total", "counter", "Bytes of batches that were sent, by topic.", |topic| {
+            topic.bytes_out
+        }),
+        ("topic_log_bytes", "gauge", "Bytes of batches that are kept, by topic.", |topic| topic.log_bytes),
+    ];
+    for (name, kind, about, value) in families {
+        head(out, name, kind, about);
+        for (topic, count) in topics.rows() {
+            let _ = writeln!(out, "{PREFIX}{name}{{topic=\"{}\"}} {}", escaped(topic), value(count));
+        }
+    }
+}
+
+fn of_groups(out: &mut String, lags: &[GroupLag]) {
+    let labels = |lag: &GroupLag| {
+        let (group, topic) = lag.of.as_ref().map_or(("other", "other"), |(group, topic)| (group, topic));
+        format!("group=\"{}\",topic=\"{}\"", escaped(group), escaped(topic))
+    };
+    let about = "Records that a group has not committed yet, by topic.";
+    head(out, "group_lag_records", "gauge", about);
+    for lag in lags {
+        let _ = writeln!(out, "{PREFIX}group_lag_records{{{}}} {}", labels(lag), lag.records);
+    }
+    let about = "Age of the first record that a group has not committed, where it is furthest behind.";
+    head(out, "group_lag_seconds", "gauge", about);
+    for (lag, seconds) in lags.iter().filter_map(|lag| Some((lag, lag.seconds?))) {
+        let _ = writeln!(out, "{PREFIX}group_lag_seconds{{{}}} {seconds}", labels(lag));
+    }
+}
+
+/// A label's value between its quotes. Source: Prometheus, "Text-based format".
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+fn of_shards(out: &mut String, shards: &[Snapshot], names: Names) {
     for (counter, name, about) in COUNTERS {
-        head(&mut out, &format!("{name}_total"), "counter", about);
+        head(out, &format!("{name}_total"), "counter", about);
         for (shard, counted) in shards.iter().enumerate() {
             let _ = writeln!(out, "{PREFIX}{name}_total{{shard=\"{shard}\"}} {}", counted.get(*counter));
         }
     }
     for (gauge, name, about) in GAUGES {
-        head(&mut out, name, "gauge", about);
+        head(out, name, "gauge", about);
         for (shard, counted) in shards.iter().enumerate() {
             let _ = writeln!(out, "{PREFIX}{name}{{shard=\"{shard}\"}} {}", counted.gauge(*gauge));
         }
     }
-    head(&mut out, "connections_open", "gauge", "Connections that are open.");
+    head(out, "connections_open", "gauge", "Connections that are open.");
     for (shard, counted) in shards.iter().enumerate() {
         let _ = writeln!(out, "{PREFIX}connections_open{{shard=\"{shard}\"}} {}", counted.connections_open());
     }
-    head(&mut out, "requests_total", "counter", "Requests by API.");
+    head(out, "requests_total", "counter", "Requests by API.");
     for (shard, counted) in shards.iter().enumerate() {
         for (key, count) in counted.requests() {
-            let api = api_name(key).unwrap_or("other");
+            let api = names.api(key);
             let _ = writeln!(out, "{PREFIX}requests_total{{shard=\"{shard}\",api=\"{api}\"}} {count}");
         }
     }
-    let about = "How long work on a core may have waited because the core was at something else.";
-    head(&mut out, "reactor_stall_seconds", "histogram", about);
+    head(out, "request_errors_total", "counter", "Error codes other than NONE in responses, by API.");
     for (shard, counted) in shards.iter().enumerate() {
-        stalls(&mut out, shard, counted.stalls());
+        for (pair, count) in counted.errors() {
+            let (api, error) = pair.map_or_else(
+                || ("other".to_owned(), "other".to_owned()),
+                |(key, code)| (names.api(key).to_owned(), (names.error)(code)),
+            );
+            let _ = writeln!(
+                out,
+                "{PREFIX}request_errors_total{{shard=\"{shard}\",api=\"{api}\",error=\"{error}\"}} {count}"
+            );
+        }
     }
-    head(&mut out, "reactor_stall_longest_seconds", "gauge", "The longest of them since the start.");
+    head(out, "request_stage_seconds", "histogram", "Where the time of requests goes, by stage.");
+    for (shard, counted) in shards.iter().enumerate() {
+        for (kind, stage, latency) in counted.stages() {
+            let labels = format!("shard=\"{shard}\",api=\"{}\",stage=\"{}\"", kind.name(), stage.name());
+            histogram(out, "request_stage_seconds", &labels, latency);
+        }
+    }
+    let about = "How long work on a core may have waited because the core was at something else.";
+    head(out, "reactor_stall_seconds", "histogram", about);
+    for (shard, counted) in shards.iter().enumerate() {
+        stalls(out, shard, counted.stalls());
+    }
+    head(out, "reactor_stall_longest_seconds", "gauge", "The longest stall since the start.");
     for (shard, counted) in shards.iter().enumerate() {
         let longest = counted.stalls().longest_us() as f64 / 1e6;
         let _ = writeln!(out, "{PREFIX}reactor_stall_longest_seconds{{shard=\"{shard}\"}} {longest}");
     }
-    out
 }
 
 fn head(out: &mut String, name: &str, kind: &str, about: &str) {
     let _ = writeln!(out, "# HELP {PREFIX}{name} {about}\n# TYPE {PREFIX}{name} {kind}");
+}
+
+fn histogram(out: &mut String, name: &str, labels: &str, latency: &Latency) {
+    for (bound_us, below) in latency.below_powers() {
+        let bound = bound_us as f64 / 1e6;
+        let _ = writeln!(out, "{PREFIX}{name}_bucket{{{labels},le=\"{bound}\"}} {below}");
+    }
+    let (count, sum) = (latency.count(), latency.sum_us() as f64 / 1e6);
+    let _ = writeln!(out, "{PREFIX}{name}_bucket{{{labels},le=\"+Inf\"}} {count}");
+    let _ = writeln!(out, "{PREFIX}{name}_sum{{{labels}}} {sum}\n{PREFIX}{name}_count{{{labels}}} {count}");
 }
 
 fn stalls(out: &mut String, shard: usize, stalls: &Stalls) {
@@ -72,20 +153,41 @@ fn stalls(out: &mut String, shard: usize, stalls: &Stalls) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::{collections::BTreeSet, time::Duration};
 
     use super::*;
-    use crate::metrics::{Counter, Gauge, ShardMetrics};
+    use crate::metrics::{Counter, Gauge, Laps, RequestKind, ShardMetrics, Slow, Stage};
 
-    fn some() -> String {
+    /// Answers with at least one series of each metric.
+    pub fn some() -> String {
         let shards = [ShardMetrics::default(), ShardMetrics::default()];
         shards[0].add(Counter::BytesIn, 7);
         shards[1].set(Gauge::Partitions, 3);
         shards[1].count_request(18);
         shards[0].stalled(Duration::from_micros(50));
+        shards[1].count_errors(18, 35, 2);
+        let mut laps = Laps::new(0, RequestKind::Produce, 0);
+        laps.lap(Stage::Flush, 100);
+        shards[0].request_over(&laps, || Slow {
+            laps,
+            client_id: "c".into(),
+            peer: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            ended_ms: 0,
+        });
         let snapshots: Vec<_> = shards.iter().map(ShardMetrics::snapshot).collect();
-        encode(&snapshots, |key| (key == 18).then_some("ApiVersions"))
+        let api = |key| (key == 18).then_some("ApiVersions");
+        let mut topics = TopicTable::default();
+        let count = TopicCount { bytes_in: 5, records_in: 2, bytes_out: 4, log_bytes: 3 };
+        topics.update(&[vec![("t".into(), count)].into()], Duration::ZERO);
+        let of = Some(("a \"group\"\n".into(), "t".into()));
+        let lags = [
+            GroupLag { of, records: 7, seconds: Some(1.5) },
+            GroupLag { of: None, records: 1, seconds: None },
+        ];
+        encode(&snapshots, &topics, &lags, Names { api, error: |code| format!("E{code}") })
     }
 
     #[test]
@@ -122,6 +224,15 @@ mod tests {
             "corelane_bytes_in_total{shard=\"0\"} 7",
             "corelane_partitions{shard=\"1\"} 3",
             "corelane_requests_total{shard=\"1\",api=\"ApiVersions\"} 1",
+            "corelane_topic_records_in_total{topic=\"t\"} 2",
+            "corelane_topic_log_bytes{topic=\"other\"} 0",
+            "corelane_group_lag_records{group=\"a \\\"group\\\"\\n\",topic=\"t\"} 7",
+            "corelane_group_lag_seconds{group=\"a \\\"group\\\"\\n\",topic=\"t\"} 1.5",
+            "corelane_group_lag_records{group=\"other\",topic=\"other\"} 1",
+            "corelane_request_errors_total{shard=\"1\",api=\"ApiVersions\",error=\"E35\"} 2",
+            "corelane_request_stage_seconds_bucket{shard=\"0\",api=\"Produce\",stage=\"flush\",le=\"0.000064\"} 0",
+            "corelane_request_stage_seconds_bucket{shard=\"0\",api=\"Produce\",stage=\"flush\",le=\"0.000128\"} 1",
+            "corelane_request_stage_seconds_sum{shard=\"0\",api=\"Produce\",stage=\"total\"} 0.0001",
             "corelane_reactor_stall_seconds_bucket{shard=\"0\",le=\"0.000064\"} 1",
             "corelane_reactor_stall_seconds_count{shard=\"0\"} 1",
         ] {

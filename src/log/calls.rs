@@ -237,6 +237,25 @@ impl Store {
         self.logs.borrow().unsettled + self.journal.borrow().queued_bytes
     }
 
+    /// Bytes written to the journal, and to segments for it, that no sync has covered yet.
+    #[must_use]
+    pub fn unsynced_bytes(&self) -> u64 {
+        self.journal.borrow().unsynced_bytes
+    }
+
+    /// How many files the journal has, and what they may come to in bytes.
+    #[must_use]
+    pub fn journal_files(&self) -> (usize, u64) {
+        let max = u64::from(self.options.journal_files_max) * self.options.journal_file_bytes;
+        (self.journal.borrow().file_count(), max)
+    }
+
+    /// Bytes of disk that are kept for a full one: none while they are spent.
+    #[must_use]
+    pub fn reserve_bytes(&self) -> u64 {
+        if self.state.reserve_spent.get() { 0 } else { self.options.reserve_bytes }
+    }
+
     /// Too much is waiting: callers hold back appends until [`Store::wait_for_room`] is ready.
     #[must_use]
     pub fn under_pressure(&self) -> bool {

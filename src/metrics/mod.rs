@@ -3,17 +3,35 @@
 //! The room knows no other room: names of APIs and of errors are the caller's. A counter only grows; what is
 //! open now is a difference of two. [`ShardMetrics`] counts, [`Snapshot`] is added up and shown.
 
+mod error_counts;
+mod groups;
+mod latency;
+mod slowest;
+mod stages;
 mod stalls;
+mod topics;
 
 use std::{
     fmt,
     ops::AddAssign,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
+use error_counts::ErrorCounts;
+pub use error_counts::{ERROR_PAIRS_MAX, ErrorCount};
+pub use groups::{GROUP_LAGS_MAX, GroupLag, bounded};
+pub use latency::Latency;
+use slowest::Slowest;
+pub use slowest::{SLOWEST_MAX, Slow};
+use stages::StageHistograms;
+pub use stages::{Laps, RequestKind, Stage, TIMED};
 use stalls::StallHistogram;
 pub use stalls::Stalls;
+pub use topics::{TOPICS_SHOWN_MAX, TopicCount, TopicCounts, TopicTable};
 
 /// API keys that have a counter of their own: 0 up to this, exclusive. Others share the last.
 pub const API_KEYS_MAX: usize = 128;
@@ -50,7 +68,15 @@ gauges! {
     DiskFull, "disk_full", "1 while appends are refused for want of space.";
     Partitions, "partitions", "Partitions on this core.";
     UnsettledBytes, "unsettled_bytes", "Bytes in the journal that have not reached their segments.";
+    UnsettledMaxBytes, "unsettled_bytes_max", "Unsettled bytes above which appends wait (shards.unsettled.bytes.max).";
+    UnsyncedBytes, "unsynced_bytes", "Bytes written to the journal and not synced: what acks=1 may have been answered for and power loss could take.";
+    JournalFiles, "journal_files", "Files of the journal.";
+    JournalMaxBytes, "journal_bytes_max", "What the journal may come to on disk.";
     BudgetUsedBytes, "memory_budget_used_bytes", "Memory that requests in flight hold.";
+    BudgetBytes, "memory_budget_bytes", "Memory that requests in flight may hold.";
+    DiskBytes, "disk_bytes", "Size of the file system that the data directory is on.";
+    DiskUsableBytes, "disk_usable_bytes", "What of it the broker may still use.";
+    ReserveBytes, "disk_reserve_bytes", "Disk space that is kept for a full disk; 0 while it is spent.";
     SpansMatched, "checksum_spans_matched", "Spans of segments that were compared with their checksums and matched.";
     SpansDamaged, "checksum_spans_damaged", "Spans of segments that are not what was appended.";
     SidecarsRebuilt, "checksum_files_rebuilt", "Checksum files that were missing or damaged and made anew.";
@@ -90,6 +116,12 @@ pub struct ShardMetrics {
     requests: [AtomicU64; API_KEYS_MAX],
     gauges: [AtomicU64; GAUGES.len()],
     stalls: StallHistogram,
+    stages: StageHistograms,
+    errors: ErrorCounts,
+    slowest: Slowest,
+    /// Exchanged whole every few seconds, so the lock is held for the copy of a pointer.
+    topics: Mutex<TopicCounts>,
+    lags: Mutex<Arc<Vec<GroupLag>>>,
 }
 
 impl Default for ShardMetrics {
@@ -99,6 +131,11 @@ impl Default for ShardMetrics {
             requests: [const { AtomicU64::new(0) }; _],
             gauges: [const { AtomicU64::new(0) }; _],
             stalls: StallHistogram::default(),
+            stages: StageHistograms::default(),
+            errors: ErrorCounts::default(),
+            slowest: Slowest::default(),
+            topics: Mutex::default(),
+            lags: Mutex::default(),
         }
     }
 }
@@ -130,6 +167,52 @@ impl ShardMetrics {
         bump(&self.requests[index], 1);
     }
 
+    /// Counts error codes other than NONE in a response of this API. Only on the shard's own core.
+    pub fn count_errors(&self, api_key: i16, code: i16, by: u64) {
+        self.add(Counter::Errors, by);
+        self.errors.count(api_key, code, by);
+    }
+
+    /// A request is over: its answer is sent. `slow` is asked for the rest only if it was among the slowest.
+    /// Only on the shard's own core.
+    pub fn request_over(&self, laps: &Laps, slow: impl FnOnce() -> Slow) {
+        self.stages.record_all(laps);
+        self.slowest.offer(laps, slow);
+    }
+
+    /// The slowest requests of the last minutes, the slowest first: at most twice [`SLOWEST_MAX`].
+    #[must_use]
+    pub fn slowest(&self) -> Vec<Slow> {
+        self.slowest.snapshot()
+    }
+
+    /// A letter for such a request took this long to be taken up. Only on the shard's own core.
+    pub fn hopped(&self, kind: RequestKind, us: u64) {
+        self.stages.record(kind, Stage::Hop, us);
+    }
+
+    /// Tells what the core's topics have moved since the start.
+    pub fn tell_topics(&self, topics: TopicCounts) {
+        *self.topics.lock().unwrap_or_else(PoisonError::into_inner) = topics;
+    }
+
+    /// What it told last.
+    #[must_use]
+    pub fn topics(&self) -> TopicCounts {
+        self.topics.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Tells how far the core's groups are behind; see [`bounded`].
+    pub fn tell_lags(&self, lags: Vec<GroupLag>) {
+        *self.lags.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(bounded(lags));
+    }
+
+    /// What it told last.
+    #[must_use]
+    pub fn lags(&self) -> Arc<Vec<GroupLag>> {
+        self.lags.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The core's driver took this long to look at its ring again. Only on the shard's own core.
     pub fn stalled(&self, stall: Duration) {
         self.stalls.record(stall);
@@ -143,6 +226,8 @@ impl ShardMetrics {
             requests: std::array::from_fn(|index| self.requests[index].load(Relaxed)),
             gauges: std::array::from_fn(|index| self.gauges[index].load(Relaxed)),
             stalls: self.stalls.snapshot(),
+            stages: self.stages.snapshot(),
+            errors: self.errors.snapshot(),
         }
     }
 }
@@ -154,11 +239,20 @@ pub struct Snapshot {
     requests: [u64; API_KEYS_MAX],
     gauges: [u64; GAUGES.len()],
     stalls: Stalls,
+    stages: Vec<Latency>,
+    errors: Vec<ErrorCount>,
 }
 
 impl Default for Snapshot {
     fn default() -> Self {
-        Self { counters: [0; _], requests: [0; _], gauges: [0; _], stalls: Stalls::default() }
+        Self {
+            counters: [0; _],
+            requests: [0; _],
+            gauges: [0; _],
+            stalls: Stalls::default(),
+            stages: vec![Latency::default(); TIMED.len()],
+            errors: Vec::new(),
+        }
     }
 }
 
@@ -196,6 +290,17 @@ impl Snapshot {
         &self.stalls
     }
 
+    /// How long the stages of requests took, in the order of [`TIMED`].
+    pub fn stages(&self) -> impl Iterator<Item = (RequestKind, Stage, &Latency)> {
+        TIMED.iter().zip(&self.stages).map(|((kind, stage), latency)| (*kind, *stage, latency))
+    }
+
+    /// Errors in responses that have occurred, by API and code.
+    #[must_use]
+    pub fn errors(&self) -> &[ErrorCount] {
+        &self.errors
+    }
+
     /// APIs that were asked for, by key, with their numbers of requests.
     pub fn requests(&self) -> impl Iterator<Item = (i16, u64)> {
         (0..).zip(self.requests).filter(|&(_, count)| count > 0)
@@ -226,6 +331,13 @@ impl AddAssign<&Self> for Snapshot {
         self.requests.iter_mut().zip(other.requests).for_each(|(sum, more)| *sum += more);
         self.gauges.iter_mut().zip(other.gauges).for_each(|(sum, more)| *sum += more);
         self.stalls.add(&other.stalls);
+        self.stages.iter_mut().zip(&other.stages).for_each(|(sum, more)| sum.add(more));
+        for (pair, more) in &other.errors {
+            match self.errors.iter_mut().find(|(known, _)| known == pair) {
+                Some((_, sum)) => *sum += more,
+                None => self.errors.push((*pair, *more)),
+            }
+        }
     }
 }
 

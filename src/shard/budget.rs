@@ -34,6 +34,12 @@ impl Budget {
         })
     }
 
+    /// All that can be taken.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.total
+    }
+
     /// Bytes taken at the moment.
     #[must_use]
     pub fn used(&self) -> usize {

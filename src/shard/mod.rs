@@ -3,7 +3,7 @@
 //! A shard knows the partitions of its core and how to reach those of the others. It knows no socket
 //! and no error code. Read [`work`] (what cores ask of each other), [`router`] (letters), this file
 //! (the core's state and its loop), [`produce`] and [`read`] (the two hot kinds of work), `views.rs`
-//! (how a change of the cluster is followed), [`budget`], [`throttle`].
+//! (how a change of the cluster is followed), [`budget`], [`throttle`], [`traffic`].
 
 pub mod budget;
 pub mod guest;
@@ -11,6 +11,7 @@ pub mod produce;
 pub mod read;
 pub mod router;
 pub mod throttle;
+pub mod traffic;
 mod views;
 pub mod work;
 
@@ -41,6 +42,7 @@ use guest::Guest;
 use produce::ProduceQueue;
 use router::{Letter, Router, Ticket};
 use throttle::Throttles;
+use traffic::Traffic;
 use views::Views;
 use work::{Answer, EpochQuestion, OffsetQuestion, WantedOffset, Work};
 
@@ -67,6 +69,7 @@ pub struct Shard {
     budget: Rc<Budget>,
     metrics: Arc<ShardMetrics>,
     throttles: Arc<Throttles>,
+    traffic: Traffic,
     control: ControlSender,
     make_reply_to: MakeReplyTo,
     stopping: Rc<Stopping>,
@@ -148,6 +151,7 @@ impl Shard {
             budget,
             metrics: parts.metrics,
             throttles: parts.throttles,
+            traffic: Traffic::default(),
             control: parts.control,
             make_reply_to: parts.make_reply_to,
             stopping: Rc::default(),
@@ -272,7 +276,7 @@ impl Shard {
             return self.execute(work, None).await;
         }
         self.metrics.count(Counter::Hops);
-        self.router.call(owner, work).await
+        self.router.call(owner, work, self.clock.monotonic_us()).await
     }
 
     /// Does work for partitions of this core.
@@ -337,18 +341,28 @@ impl Shard {
     /// Takes the letters that have come in. Says how many, and how many still wait to go out.
     pub fn take_letters(self: &Rc<Self>) -> usize {
         let mut count = self.router.flush();
+        let mut now_us = 0;
         while let Some(letter) = self.router.next_letter() {
+            if now_us == 0 {
+                now_us = self.clock.monotonic_us(); // once a turn: those that came together were taken up together
+            }
             count += 1;
-            self.take_letter(letter);
+            self.take_letter(letter, now_us);
         }
         count
     }
 
-    fn take_letter(self: &Rc<Self>, letter: Letter) {
+    fn take_letter(self: &Rc<Self>, letter: Letter, now_us: u64) {
         match letter {
-            Letter::Answer { ticket, answer } => self.router.answered(ticket, answer),
+            Letter::Answer { ticket, answer, written_us } => {
+                self.metrics.hopped(answer.kind(), now_us.saturating_sub(written_us));
+                self.router.answered(ticket, answer);
+            }
             Letter::Control { ticket, reply } => self.router.control_answered(ticket, reply),
-            Letter::Call { from, ticket, work } => self.take_call(from, ticket, work),
+            Letter::Call { from, ticket, work, written_us } => {
+                self.metrics.hopped(work.kind(), now_us.saturating_sub(written_us));
+                self.take_call(from, ticket, work);
+            }
             Letter::Cancel { from, ticket } => self.router.cancel(from, ticket),
             Letter::View { view, applied } => self.take_view(view, applied),
             Letter::Settings(settings) => *self.settings.borrow_mut() = settings,
@@ -373,7 +387,8 @@ impl Shard {
                 let done = self.hand_over(work);
                 spawn(Queue::Foreground, async move {
                     let answer = Answer::Produce(done.await);
-                    shard.router.post(from, Letter::Answer { ticket, answer });
+                    let written_us = shard.clock.monotonic_us();
+                    shard.router.post(from, Letter::Answer { ticket, answer, written_us });
                 });
             }
             work => {
@@ -381,7 +396,8 @@ impl Shard {
                 spawn(Queue::Foreground, async move {
                     let answer = shard.execute(work, Some(cancel)).await;
                     shard.router.ended(from, ticket);
-                    shard.router.post(from, Letter::Answer { ticket, answer });
+                    let written_us = shard.clock.monotonic_us();
+                    shard.router.post(from, Letter::Answer { ticket, answer, written_us });
                 });
             }
         }

@@ -1,7 +1,9 @@
 """Metrics and health over HTTP: what they say, and that they never stand in the way of a start."""
 
+import json
 import re
 import socket
+import time
 import urllib.error
 import urllib.request
 
@@ -31,6 +33,27 @@ def value(text, name, **labels):
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
 
 
+def until(place, is_there, path="/metrics"):
+    """What is answered once it is as it should be."""
+    deadline = time.monotonic() + 40
+    while not is_there(text := get(place, path)[2]):
+        assert time.monotonic() < deadline, text
+        time.sleep(0.05)
+    return text
+
+
+def commit_one(api, group, topic, offset):
+    """Commits by hand, as a group that assigns by itself; its coordinator may still be coming."""
+    one = {"index": 0, "offset": offset, "metadata": ""}
+    api.call("FindCoordinator", 2, key=group, key_type=0)
+
+    def is_done():
+        answer = api.call("OffsetCommit", 8, group_id=group, topics=[{"name": topic, "partitions": [one]}])
+        return answer.topics[0].partitions[0].error_code == 0
+
+    api.until(is_done, "no commit")
+
+
 def test_what_a_client_did_is_counted(start, data):
     one = start(data, "--set", "http.listen=127.0.0.1:0")
     place = place_of(one)
@@ -44,6 +67,110 @@ def test_what_a_client_did_is_counted(start, data):
     assert value(text, "corelane_requests_total", api="Produce") == 3
     assert value(text, "corelane_records_in_total") == 3
     assert value(text, "corelane_serving") == len(re.findall(r"^corelane_serving\{", text, re.MULTILINE))
+
+
+def test_errors_are_counted_by_api_and_kafkas_name(start, data):
+    one = start(data, "--set", "http.listen=127.0.0.1:0")
+    with Api(one.address) as api:
+        api.create_topic("t")
+        asked = [{"index": 7, "timestamp": -1}, {"index": 8, "timestamp": -1}]
+        api.call("ListOffsets", 6, topics=[{"name": "t", "partitions": asked}])
+    _, _, text = get(place_of(one), "/metrics")
+    assert value(text, "corelane_request_errors_total", api="ListOffsets", error="UNKNOWN_TOPIC_OR_PARTITION") == 2
+    assert value(text, "corelane_errors_total") == 2
+
+
+def test_the_stages_of_produce_and_fetch_add_up_to_their_totals(start, data):
+    one = start(data, "--set", "http.listen=127.0.0.1:0")
+    with Api(one.address) as api:
+        api.create_topic("t")
+        for n in range(5):
+            assert api.append("t", b"record") == n
+        for n in range(5):
+            api.fetch("t", n)
+    name = "corelane_request_stage_seconds"
+    # A request is over once its answer is sent: perhaps a moment after the client has it.
+    text = until(place_of(one), lambda text: value(text, f"{name}_count", stage="total", api="Fetch") == 5)
+    for kind, stages in [("Produce", ["parse", "append", "flush", "send"]), ("Fetch", ["queue", "parse", "read", "send"])]:
+        for stage in [*stages, "total"]:
+            assert value(text, f"{name}_count", api=kind, stage=stage) == 5
+            assert value(text, f"{name}_bucket", api=kind, stage=stage, le="+Inf") == 5
+        parts = sum(value(text, f"{name}_sum", api=kind, stage=stage) for stage in stages)
+        assert parts == pytest.approx(value(text, f"{name}_sum", api=kind, stage="total"))
+    # A durable append takes some time, whatever the disk.
+    assert value(text, f"{name}_sum", api="Produce", stage="flush") > 0
+
+
+def test_the_slowest_requests_are_shown_with_their_stages(start, data):
+    one = start(data, "--set", "http.listen=127.0.0.1:0")
+    with Api(one.address) as api:
+        api.create_topic("t")
+        api.append("t", b"record" * 1000)
+    until(place_of(one), lambda text: '"Produce"' in text, "/debug/slowest")
+    status, kind, text = get(place_of(one), "/debug/slowest")
+    assert status == 200 and kind == "application/json"
+    requests = json.loads(text)["requests"]
+    produce = next(one for one in requests if one["api"] == "Produce")
+    assert produce["request_bytes"] > 6000 > produce["response_bytes"] > 0
+    assert produce["peer"].startswith("127.0.0.1:")
+    assert sum(produce["stages"].values()) == produce["total_us"] == produce["slow_us"]
+    assert list(produce["stages"]) == ["append_us", "flush_us", "parse_us", "send_us"]
+    slow = [one["slow_us"] for one in requests]
+    assert slow == sorted(slow, reverse=True)
+
+
+def test_traffic_is_counted_by_topic(start, data):
+    one = start(data, "--set", "http.listen=127.0.0.1:0")
+    with Api(one.address) as api:
+        for topic, records in [("busy", 3), ("calm", 1)]:
+            api.create_topic(topic)
+            for n in range(records):
+                assert api.append(topic, b"record") == n
+        api.fetch("busy", 0)
+    kinds = ("records_in_total", "bytes_in_total", "bytes_out_total", "log_bytes")
+
+    def counted(text):
+        rows = [value(text, f"corelane_topic_{kind}", topic=topic) for kind in kinds for topic in ("busy", "calm")]
+        return dict(zip(kinds, zip(rows[::2], rows[1::2])))
+
+    # The core of the connection and that of the log tell what they have, each in its own time.
+    place = place_of(one)
+    until(place, lambda text: 'records_in_total{topic="calm"}' in text)
+    text = until(place, lambda text: all(counted(text)["log_bytes"]) and counted(text)["bytes_out_total"][0])
+    of = counted(text)
+    batch = of["log_bytes"][1]
+    assert batch > len(b"record")
+    assert of["records_in_total"] == (3, 1)
+    assert of["bytes_in_total"] == of["log_bytes"] == (3 * batch, batch)
+    assert of["bytes_out_total"] == (3 * batch, 0)
+
+
+def test_lag_is_told_in_records_and_seconds_by_group_and_topic(start, data):
+    one = start(data, "--set", "http.listen=127.0.0.1:0")
+    with Api(one.address) as api:
+        api.create_topic("t", partitions=2)
+        for n in range(4):
+            assert api.append("t", b"record") == n
+        commit_one(api, "behind", "t", 1)
+        commit_one(api, "there", "t", 4)
+    text = until(place_of(one), lambda text: 'group="there"' in text)
+    assert value(text, "corelane_group_lag_records", group="behind", topic="t") == 3
+    assert value(text, "corelane_group_lag_records", group="there", topic="t") == 0
+    assert 0 <= value(text, "corelane_group_lag_seconds", group="behind", topic="t") < 100
+    assert value(text, "corelane_group_lag_seconds", group="there", topic="t") == 0
+
+
+def test_limits_stand_beside_what_is_used_of_them(start, data):
+    one = start(data, "--set", "http.listen=127.0.0.1:0")
+    text = until(place_of(one), lambda text: value(text, "corelane_beats_total") > 0)
+    for used, limit in [
+        ("memory_budget_used_bytes", "memory_budget_bytes"),
+        ("unsettled_bytes", "unsettled_bytes_max"),
+        ("disk_usable_bytes", "disk_bytes"),
+    ]:
+        assert 0 <= value(text, f"corelane_{used}") <= value(text, f"corelane_{limit}")
+        assert value(text, f"corelane_{limit}") > 0
+    assert value(text, "corelane_journal_files") > 0 and value(text, "corelane_disk_reserve_bytes") > 0
 
 
 def test_health_is_ready_once_the_ready_line_is_out(start, data):

@@ -8,7 +8,7 @@ use super::{Lane, Queued, RETRY_PAUSE, Wake, Worker};
 use crate::ack_log::Ack;
 use crate::client::frame::ReadOutcome;
 use crate::clock::Nanos;
-use crate::produce::connection::InFlight;
+use crate::produce::connection::{Batch, InFlight};
 use crate::produce::stream::Settled;
 
 /// Kafka's errors that promise that nothing was appended and that another try may succeed:
@@ -45,57 +45,66 @@ impl Worker {
         let plan = Arc::clone(&self.task.plan);
         let version = self.task.topology.produce_version;
         while let Some((request, answer)) = self.links[at].connection.next_answer(version)? {
-            let records = &request.records;
-            if answer.error_code == 0 {
-                self.acknowledged(&request, now);
-            }
-            let lane = &mut self.lanes[request.stream];
-            let seat = lane.stream.seat;
-            let settled = if answer.error_code == 0 {
-                if let Some(acks) = &mut self.acks {
-                    acks.push(&Ack {
-                        partition: seat.partition.unsigned_abs(),
-                        records: records.count,
-                        base_offset: answer.base_offset,
-                        run: plan.run,
-                        stream: seat.stream,
-                        first_sequence: records.first,
-                    });
+            self.answered(&request, now);
+            for batch in &request.batches {
+                let records = &batch.records;
+                let seat = self.lanes[batch.stream].stream.seat;
+                let missing = || io::Error::other(format!("no answer for partition {}", seat.partition));
+                let answer = answer.of(seat.partition).ok_or_else(missing)?;
+                if answer.error_code == 0 {
+                    self.acknowledged(batch, request.sent_at, now);
                 }
-                lane.stream.accepted(&plan, records)
-            } else {
-                let code = answer.error_code;
-                self.meter.note(format!("partition {}: Kafka error {code}", seat.partition));
-                if NOTHING_APPENDED.contains(&code) || code == OUT_OF_ORDER && lane.producer.is_some() {
-                    lane.stream.refused(&plan, records)
+                let lane = &mut self.lanes[batch.stream];
+                let settled = if answer.error_code == 0 {
+                    if let Some(acks) = &mut self.acks {
+                        acks.push(&Ack {
+                            partition: seat.partition.unsigned_abs(),
+                            records: records.count,
+                            base_offset: answer.base_offset,
+                            run: plan.run,
+                            stream: seat.stream,
+                            first_sequence: records.first,
+                        });
+                    }
+                    lane.stream.accepted(&plan, records)
                 } else {
-                    self.meter.counts.failed += u64::from(records.count);
-                    check_sequence_survives(lane)?;
-                    lane.stream.given_up(&plan, records)
-                }
-            };
-            self.settle(request.stream, settled, now)?;
+                    let code = answer.error_code;
+                    self.meter.note(format!("partition {}: Kafka error {code}", seat.partition));
+                    if NOTHING_APPENDED.contains(&code) || code == OUT_OF_ORDER && lane.producer.is_some() {
+                        lane.stream.refused(&plan, records)
+                    } else {
+                        self.meter.counts.failed += u64::from(records.count);
+                        check_sequence_survives(lane)?;
+                        lane.stream.given_up(&plan, records)
+                    }
+                };
+                self.settle(batch.stream, settled, now)?;
+            }
         }
         Ok(())
     }
 
-    pub(super) fn acknowledged(&mut self, request: &InFlight, now: Nanos) {
+    /// A request has its answer, whatever that is.
+    pub(super) fn answered(&mut self, request: &InFlight, now: Nanos) {
+        self.meter.counts.requests += 1;
+        self.meter.counts.service.record(now - request.sent_at, 1);
+        self.outcome.last_answer = now;
+    }
+
+    pub(super) fn acknowledged(&mut self, batch: &Batch, sent_at: Nanos, now: Nanos) {
         let counts = &mut self.meter.counts;
-        let records = u64::from(request.records.count);
+        let records = u64::from(batch.records.count);
         counts.records += records;
-        counts.bytes += request.value_bytes;
-        counts.batch_bytes += request.batch_bytes;
-        counts.raw_bytes += request.raw_bytes;
-        counts.requests += 1;
-        counts.service.record(now - request.sent_at, 1);
+        counts.bytes += batch.value_bytes;
+        counts.batch_bytes += batch.batch_bytes;
+        counts.raw_bytes += batch.raw_bytes;
         let mut last = self.outcome.last_intended;
-        self.lanes[request.stream].stream.for_each_time(&request.records, request.sent_at, |at, times| {
+        self.lanes[batch.stream].stream.for_each_time(&batch.records, sent_at, |at, times| {
             counts.latency.record(now.saturating_sub(at), times);
             last = last.max(at);
         });
         self.outcome.last_intended = last;
         self.outcome.acknowledged += records;
-        self.outcome.last_answer = now;
     }
 
     pub(super) fn settle(&mut self, index: usize, settled: Settled, now: Nanos) -> io::Result<()> {
@@ -110,7 +119,7 @@ impl Worker {
                 if lane.queued == Queued::Connection {
                     self.links[lane.link].ready.retain(|waiting| *waiting != index);
                 }
-                lane.queued = Queued::Heap;
+                lane.queued = Queued::Rests;
                 lane.due_at = now + RETRY_PAUSE;
                 self.due.push(Reverse((now + RETRY_PAUSE, Wake::Lane(index))));
                 self.refresh_at.get_or_insert(now + RETRY_PAUSE / 2);
@@ -125,12 +134,12 @@ impl Worker {
         let now = self.task.plan.clock.now();
         let link = &mut self.links[at];
         link.socket = None;
-        for request in link.connection.reset() {
-            self.meter.counts.unknown += u64::from(request.records.count);
-            let plan = Arc::clone(&self.task.plan);
-            let settled = self.lanes[request.stream].stream.given_up(&plan, &request.records);
+        let plan = Arc::clone(&self.task.plan);
+        for batch in link.connection.reset().iter().flat_map(|request| &request.batches) {
+            self.meter.counts.unknown += u64::from(batch.records.count);
+            let settled = self.lanes[batch.stream].stream.given_up(&plan, &batch.records);
             // Without --reconnect the worker ends here, and an idempotent producer never has it.
-            self.settle(request.stream, settled, now)?;
+            self.settle(batch.stream, settled, now)?;
         }
         let address = &self.links[at].address;
         if !self.task.plan.reconnect {

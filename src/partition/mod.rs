@@ -16,7 +16,7 @@ use crate::{
     io::signal::Signal,
     log::{AppendInfo, LogError, LogId, Piece, ReadLimits, RecoveredLog, Store},
     model::{LeaderEpoch, Offset, ProducerId, TopicPartition, TopicSettings},
-    record::{self, RecordBatch, Sound, StoredHeader},
+    record::{self, HEADER_BYTES, RecordBatch, Sound, StoredHeader},
 };
 
 use offsets::PartitionOffsets;
@@ -121,6 +121,8 @@ pub struct ReadOutcome {
     pub records: Vec<Piece>,
     /// The offsets at the time of the read.
     pub offsets: PartitionOffsets,
+    /// The offset asked for.
+    from: Offset,
 }
 
 impl ReadOutcome {
@@ -128,6 +130,41 @@ impl ReadOutcome {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.records.iter().map(Piece::len).sum()
+    }
+
+    /// Whether more was there than is in the answer: limits kept it out, and waiting will not change that.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        // Ranges are of sealed segments: others follow.
+        let in_memory = self.records.iter().all(|piece| matches!(piece, Piece::Memory(_)));
+        !in_memory || self.next_offset() < self.offsets.high_watermark
+    }
+
+    /// The offset after the last batch, of an answer in memory.
+    fn next_offset(&self) -> Offset {
+        let (mut at, mut next) = (0, self.from);
+        while let Some(header) = self.header_at(at) {
+            at += header.length;
+            next = Offset::new(header.last_offset.get() + 1);
+        }
+        next
+    }
+
+    /// The header of the batch at a position of the answer; `None` at its end. Pieces end anywhere.
+    fn header_at(&self, at: usize) -> Option<StoredHeader> {
+        let (mut bytes, mut filled, mut start) = ([0; HEADER_BYTES], 0, 0);
+        for piece in &self.records {
+            let Piece::Memory(piece) = piece else { return None };
+            let end = start + piece.len();
+            if (at + filled) < end && filled < HEADER_BYTES {
+                let from = at + filled - start;
+                let count = (HEADER_BYTES - filled).min(piece.len() - from);
+                bytes[filled..filled + count].copy_from_slice(&piece[from..from + count]);
+                filled += count;
+            }
+            start = end;
+        }
+        (filled == HEADER_BYTES).then(|| StoredHeader::of(&bytes))
     }
 
     /// The records, of a read that wanted all of them in memory.
@@ -434,7 +471,7 @@ impl Partition {
         } else {
             self.store.read_pieces(self.log, from, offsets.high_watermark, limits, at_least_one).await?
         };
-        Ok(ReadOutcome { records, offsets })
+        Ok(ReadOutcome { records, offsets, from })
     }
 
     /// Notifies `waiter` when the high watermark moves, and makes sure that it will.

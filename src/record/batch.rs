@@ -385,6 +385,8 @@ pub struct StoredHeader {
     pub last_offset: Offset,
     /// Largest timestamp, in ms since 1970.
     pub max_timestamp: i64,
+    /// Bytes of the whole batch.
+    pub length: usize,
 }
 
 impl StoredHeader {
@@ -401,6 +403,7 @@ impl StoredHeader {
             last_offset_delta,
             last_offset: Offset::new(header.base_offset.get().saturating_add(last_offset_delta.into())),
             max_timestamp: header.max_timestamp.get(),
+            length: LENGTH_OVERHEAD + header.batch_length.get() as usize,
         }
     }
 }

@@ -26,6 +26,17 @@ use super::{
 
 type Results = Vec<Result<ReadOutcome, ReadError>>;
 
+/// Bytes that count against what a fetch waits for. A partition that has more than its limit lets out counts with
+/// that limit, as in Kafka (`DelayedFetch`): whole batches may never add up to it.
+fn counted(results: &Results, reads: &[PartitionRead]) -> usize {
+    let of = |(result, read): (&Result<ReadOutcome, ReadError>, &PartitionRead)| match result {
+        Ok(outcome) if outcome.is_cut() => outcome.bytes().max(read.bytes_max),
+        Ok(outcome) => outcome.bytes(),
+        Err(_) => 0,
+    };
+    results.iter().zip(reads).map(of).sum()
+}
+
 impl Shard {
     /// Reads, and reads again as more comes, until there is enough, something is wrong, the time is
     /// over, or nobody waits any more.
@@ -46,7 +57,11 @@ impl Shard {
             let bytes: usize = results.iter().flatten().map(ReadOutcome::bytes).sum();
             let left_ms = deadline_ms.saturating_sub(self.clock.monotonic_ms());
             let enough = bytes >= work.until_bytes || results.iter().any(Result::is_err);
-            if enough || left_ms == 0 || self.stopping.is_asked() {
+            if enough
+                || counted(&results, &work.reads) >= work.until_bytes
+                || left_ms == 0
+                || self.stopping.is_asked()
+            {
                 return results;
             }
             if !waiting {
@@ -123,16 +138,16 @@ impl Shard {
         let mut until = vec![0; cores.len()];
         loop {
             let results = self.read_all(&cores, &round, &until).await;
-            let bytes_of =
-                |results: &Results| results.iter().flatten().map(ReadOutcome::bytes).sum::<usize>();
-            let enough = results.iter().map(bytes_of).sum::<usize>() >= like.until_bytes;
+            let counts: Vec<usize> =
+                results.iter().zip(&cores).map(|(results, (_, reads))| counted(results, reads)).collect();
+            let enough = counts.iter().sum::<usize>() >= like.until_bytes;
             let failed = results.iter().flatten().any(Result::is_err);
             let left_ms = deadline_ms.saturating_sub(self.clock.monotonic_ms());
             if enough || failed || left_ms == 0 || self.stopping.is_asked() {
                 return results;
             }
             // Whichever core has more than now ends the next round for all.
-            until = results.iter().map(|results| bytes_of(results) + 1).collect();
+            until = counts.iter().map(|count| count + 1).collect();
             round.wait_max = Duration::from_millis(left_ms);
         }
     }

@@ -92,6 +92,23 @@ def test_a_fetch_waits_until_its_least_bytes_are_there(api, topic, address):
     assert len(batches.split(api.receive_fetch(waiting).records)) == 2
 
 
+def test_a_fetch_does_not_wait_for_bytes_that_its_limit_keeps_out(api, topic, new_topic):
+    """As kafka-go asks: of batches of 113 bytes, never 200 within a limit of 200."""
+    for _ in range(4):
+        api.append(topic, b"x" * 40)
+    limits = {"partition_max_bytes": 200, "max_bytes": 200, "min_bytes": 200, "max_wait_ms": LONG_MS}
+    for offset in range(3):
+        assert len(batches.split(api.fetch(topic, offset, **limits).records)) == 1
+    # The same where more than one core is asked.
+    several = new_topic(4)
+    for index in range(4):
+        api.append(several, b"x" * 40, partition=index)
+        api.append(several, b"x" * 40, partition=index)
+    asked = [{"index": index, "fetch_offset": 0, "partition_max_bytes": 150} for index in range(4)]
+    answer = api.call("Fetch", 12, max_wait_ms=LONG_MS, min_bytes=600, topics=[{"name": several, "partitions": asked}])
+    assert all(len(batches.split(one.records)) == 1 for one in answer.topics[0].partitions)
+
+
 def test_a_fetch_returns_what_there_is_when_its_time_is_over(api, topic):
     api.append(topic, b"a")
     answer = api.fetch(topic, 0, max_wait_ms=50, min_bytes=1 << 20)

@@ -111,7 +111,8 @@ fn a_batch_larger_than_one_look_at_the_disk_goes_out_first_whatever_the_limit() 
         broker.drained(&disk).await;
         let (store, log) = broker.log(LONG);
         let end = Offset::new(60);
-        for (n, given) in broker.ledger.borrow()[&LONG].batches.iter().enumerate().take(5) {
+        let batches = broker.ledger.borrow()[&LONG].batches.clone();
+        for (n, given) in batches.iter().enumerate().take(5) {
             let from = Offset::new(n as i64 * 10);
             assert!(store.read_tail(log, from, end, 1, true).is_none(), "batch {n} is on disk");
             for max_bytes in [1, 100_000, given.len()] {

@@ -1,6 +1,7 @@
 """The report card: results are kept in report.json, REPORT.md is written from them."""
 
 import json
+import re
 
 import rebalances
 from toolchains import SOURCES
@@ -17,7 +18,7 @@ OWN = [
     "idle connection",
 ]
 SCENARIOS = OWN[:4] + list(rebalances.SCENARIOS) + OWN[4:]
-RESULTS, REPORT = SOURCES / "report.json", SOURCES / "REPORT.md"
+RESULTS, REPORT, LISTS = SOURCES / "report.json", SOURCES / "REPORT.md", SOURCES / "suites"
 HEAD = """# What clients say
 
 Written by `scripts/clients` and `scripts/suites`; not edited by hand. Each client is the published library, unmodified, at
@@ -79,14 +80,27 @@ def render(results):
         yield from suites(results["suites"])
 
 
+def reasons(name):
+    """Kind and text by test. A line: - `test` kind: text; of the kind "left out" is what would hang."""
+    path = LISTS / f"{name}.reasons.md"
+    lines = path.read_text().splitlines() if path.exists() else []
+    found = [re.match(r"- `(.+?)` ([a-z ]+): (.+)", line) for line in lines]
+    return {one[1]: (one[2], one[3]) for one in found if one}
+
+
 def suites(results):
-    kinds = sorted({kind for one in results.values() for kind, _ in one["failures"].values()})
+    """Counts by kind of reason, then the reasons."""
+    why = {}
+    for suite, one in results.items():
+        known = reasons(suite)
+        why[suite] = {test: known.get(test, ("unexplained", "")) for test in one["failed"]}
+    kinds = sorted({kind for one in why.values() for kind, _ in one.values()})
     yield row(["suite", "version", "pass", "skipped by the suite", *[f"fail: {kind}" for kind in kinds]])
     yield row(["---"] * (4 + len(kinds)))
-    for name, one in sorted(results.items()):
-        found = [kind for kind, _ in one["failures"].values()]
-        yield row([name, one["version"], one["passed"], one["skipped"], *[found.count(kind) for kind in kinds]])
-    for name, one in sorted(results.items()):
-        if one["failures"]:
-            yield from ["", f"### {name}: what fails", ""]
-            yield from [f"- `{test}` {kind}: {why}" for test, (kind, why) in one["failures"].items()]
+    for suite, one in sorted(results.items()):
+        found = [kind for kind, _ in why[suite].values()]
+        yield row([suite, one["version"], one["passed"], one["skipped"], *[found.count(kind) for kind in kinds]])
+    for suite, failed in sorted(why.items()):
+        if failed:
+            yield from ["", f"### {suite}: what fails", ""]
+            yield from [f"- `{test}` {kind}: {text}" for test, (kind, text) in failed.items()]

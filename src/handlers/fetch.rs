@@ -149,8 +149,11 @@ async fn fetch(
     let bytes = partitions.flat_map(|answer| &answer.records).map(Piece::len).sum();
     for Topic { key, partitions } in &topics {
         let bytes: usize = partitions.iter().flat_map(|answer| &answer.records).map(Piece::len).sum();
+        if bytes == 0 {
+            continue;
+        }
         let id = if by_ids { Some(key.id) } else { view.topic(&key.name).map(|topic| topic.id) };
-        if let Some(id) = id.filter(|_| bytes > 0) {
+        if let Some(id) = id {
             shard.traffic().fetched(id, bytes as u64);
         }
     }

@@ -1,8 +1,11 @@
 """Metrics and health over HTTP: what they say, and that they never stand in the way of a start."""
 
 import json
+import pathlib
 import re
+import shutil
 import socket
+import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -211,3 +214,33 @@ def test_an_idle_http_connection_does_not_hold_up_the_end(start, data):
     with socket.create_connection((host, int(port))) as idle:
         idle.sendall(b"GET /metrics HT")
         assert one.stop() == 0, one.log()
+
+
+TUNING = pathlib.Path(__file__).parents[2] / "tuning"
+needs_promtool = pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not here")
+
+
+def promtool(*arguments, text=None):
+    return subprocess.run(["promtool", "check", *arguments], input=text, capture_output=True, text=True, timeout=60)
+
+
+@needs_promtool
+def test_prometheus_takes_the_alert_rules_and_the_queries_of_the_dashboard(tmp_path):
+    checked = promtool("rules", TUNING / "prometheus/alerts.yml")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    panels = json.loads((TUNING / "grafana/corelane.json").read_text())["panels"]
+    queries = [target["expr"] for panel in panels for target in panel.get("targets", [])]
+    queries = [query.replace("$__rate_interval", "1m") for query in queries]
+    rules = [{"record": f"query:{n}", "expr": query} for n, query in enumerate(queries)]
+    as_rules = tmp_path / "queries.yml"  # JSON is YAML
+    as_rules.write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))
+    checked = promtool("rules", as_rules)
+    assert checked.returncode == 0 and f"{len(queries)} rules" in checked.stdout, checked.stdout + checked.stderr
+
+
+@needs_promtool
+def test_prometheus_reads_the_metrics(start, data):
+    text = get(place_of(start(data, "--set", "http.listen=127.0.0.1:0")), "/metrics")[2]
+    checked = promtool("metrics", text=text)
+    # 1: it cannot be read; 3: it can, and names could be better.
+    assert checked.returncode in (0, 3), checked.stderr

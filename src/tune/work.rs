@@ -54,9 +54,16 @@ pub enum TuneError {
     },
 }
 
+/// Files that a message names; it counts the rest.
+const NAMED_MAX: usize = 4;
+
 fn list(refused: &[(PathBuf, io::Error)]) -> String {
-    let all: Vec<_> = refused.iter().map(|(path, error)| format!("{}: {error}", path.display())).collect();
-    all.join("; ")
+    let named = refused.iter().take(NAMED_MAX).map(|(path, error)| format!("{}: {error}", path.display()));
+    let named = named.collect::<Vec<_>>().join("; ");
+    match refused.len().saturating_sub(NAMED_MAX) {
+        0 => named,
+        more => format!("{named}; and {more} more"),
+    }
 }
 
 fn refused_text(refused: &[(PathBuf, io::Error)]) -> String {

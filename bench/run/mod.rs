@@ -56,7 +56,7 @@ struct Context {
 
 /// What a run has come to.
 #[derive(Debug, Default)]
-struct Outcome {
+pub struct Outcome {
     problems: Vec<String>,
     verdict: Option<Verdict>,
     acks: Option<AckVerdict>,

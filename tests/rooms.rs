@@ -82,9 +82,10 @@ const ROOMS: &[Room] = &[
         &["io", "config", "startup"],
         "the host's files and what the kernel grants: no broker, no core of one",
     ),
+    room("top", &["bench"], "a broker is the address of its metrics: nothing else of it"),
     room(
         "cli",
-        &["config", "startup", "bench", "log_tool", "admin_tool", "tune"],
+        &["config", "startup", "bench", "log_tool", "admin_tool", "tune", "top"],
         "words of the command line, no work",
     ),
     room(
@@ -109,7 +110,7 @@ const ROOMS: &[Room] = &[
     ),
     room(
         "main",
-        &["broker", "cli", "config", "bench", "log_tool", "admin_tool", "tune"],
+        &["broker", "cli", "config", "bench", "log_tool", "admin_tool", "tune", "top"],
         "arguments, settings, start: no logic",
     ),
     room("lib", &["model", "record", "wire"], "the map: members of the workspace under their names"),

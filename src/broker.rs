@@ -35,7 +35,7 @@ use crate::{
         service::{Coordinator, CoordinatorSettings},
     },
     handlers::Handlers,
-    http::{self, Watched},
+    http::{self, Names, Watched},
     io::{
         clock::Clock,
         cores::{self, Core, CoreClock, Queue, QueueShares, run_once, spawn},
@@ -53,7 +53,7 @@ use crate::{
         publish_generation,
     },
     metrics::{Counter, Gauge, ShardMetrics, Snapshot},
-    model::{Broker, ClusterView, ShardId, TopicPartition},
+    model::{Broker, ClusterView, ErrorCode, ShardId, TopicPartition},
     server,
     shard::{
         CONTROL_REQUESTS_MAX, ControlSender, Shard, ShardParts,
@@ -198,7 +198,7 @@ pub fn run(
     let signals = runtime.block_on(Signals::new())?;
     // Before anybody knows that we run: the kernel's default for it would end the process.
     let hangup = runtime.block_on(async { signal(SignalKind::hangup()) })?;
-    let watched = Watched { shards: metrics.clone(), api_name };
+    let watched = Watched { shards: metrics.clone(), names: Names { api: api_name, error: error_name } };
     let http = match http_listener {
         Some(listener) => Some(http::serve(listener, watched)?),
         None => None,
@@ -234,6 +234,10 @@ fn bind_http(settings: &Settings) -> Result<Option<TcpListener>, BrokerError> {
 
 fn api_name(key: i16) -> Option<&'static str> {
     crate::wire::api::find(key).map(|api| api.name)
+}
+
+fn error_name(code: i16) -> String {
+    ErrorCode::from_number(code).map_or_else(|| code.to_string(), ErrorCode::name)
 }
 
 /// Says every so often what the core's gauges measure, until it stops.

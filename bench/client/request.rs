@@ -64,71 +64,90 @@ pub fn decode<R: KafkaRequest, A: KafkaMessage>(frame: Bytes, version: i16) -> R
     Ok((header.correlation_id, body))
 }
 
-/// A Produce request for one partition, but for its correlation id and its one batch.
+/// A Produce request to one topic, but for its correlation id and its batches.
 #[derive(Debug, Clone)]
 pub struct ProduceTemplate {
-    /// Everything before the length of the records, the frame's length field included.
+    /// Everything before the number of partitions, the frame's length field included.
     head: Vec<u8>,
     flexible: bool,
 }
 
-/// Tagged-field sections that end a flexible Produce request: partition, topic, request.
-const FLEXIBLE_TAIL: [u8; 3] = [0; 3];
-
 impl ProduceTemplate {
-    /// For batches of `partition`.
+    /// For batches of `topic`.
     ///
     /// # Errors
     /// A topic name or version that does not encode.
-    pub fn new(version: i16, topic: &str, partition: i32, acks: i16) -> Result<Self, WireError> {
-        let mut frame = encode(&produce_request(topic, partition, acks, Bytes::new()), version, 0)?;
+    pub fn new(version: i16, topic: &str, acks: i16) -> Result<Self, WireError> {
+        let mut frame = encode(&produce_request(topic, &[], acks), version, 0)?;
         let flexible = ProduceRequest::is_flexible(ApiVersion::new(version));
-        // With no records the length field is one byte (compact, 0 + 1) or four.
-        let tail = if flexible { 1 + FLEXIBLE_TAIL.len() } else { 4 };
-        frame.truncate(frame.len() - tail);
+        // The number of partitions is four bytes; or one (compact, 0 + 1), with the tagged fields of the topic and of
+        // the request behind it.
+        frame.truncate(frame.len() - if flexible { 3 } else { 4 });
         Ok(Self { head: frame.to_vec(), flexible })
     }
 
-    /// Appends the request; `append_batch` appends exactly `batch_bytes`.
-    pub fn append(
+    /// Appends the beginning of a request of that many partitions. Returns where it begins, for [`end`](Self::end).
+    pub fn begin(&self, out: &mut Vec<u8>, correlation: i32, partitions: usize) -> usize {
+        let start = out.len();
+        out.extend_from_slice(&self.head);
+        out[start + 8..start + 12].copy_from_slice(&correlation.to_be_bytes());
+        self.push_length(out, partitions);
+        start
+    }
+
+    /// Appends a partition; `append_batch` appends exactly `batch_bytes`.
+    pub fn partition(
         &self,
         out: &mut Vec<u8>,
-        correlation: i32,
+        partition: i32,
         batch_bytes: usize,
         append_batch: impl FnOnce(&mut Vec<u8>),
     ) {
-        let start = out.len();
-        out.extend_from_slice(&self.head);
-        if self.flexible {
-            let mut length = batch_bytes + 1;
-            while length >= 0x80 {
-                out.push(length as u8 | 0x80);
-                length >>= 7;
-            }
-            out.push(length as u8);
-        } else {
-            let length = i32::try_from(batch_bytes).expect("a batch is far below 2 GiB");
-            out.extend_from_slice(&length.to_be_bytes());
-        }
+        out.extend_from_slice(&partition.to_be_bytes());
+        self.push_length(out, batch_bytes);
         let before = out.len();
         append_batch(out);
         assert_eq!(out.len() - before, batch_bytes, "the batch's size was foretold");
         if self.flexible {
-            out.extend_from_slice(&FLEXIBLE_TAIL);
+            out.push(0);
+        }
+    }
+
+    /// Ends the request that begins at `start`.
+    pub fn end(&self, out: &mut Vec<u8>, start: usize) {
+        if self.flexible {
+            out.extend_from_slice(&[0, 0]);
         }
         let size = u32::try_from(out.len() - start - 4).expect("a request is far below 4 GiB");
         out[start..start + 4].copy_from_slice(&size.to_be_bytes());
-        out[start + 8..start + 12].copy_from_slice(&correlation.to_be_bytes());
+    }
+
+    /// A length or a count, as the version writes it.
+    fn push_length(&self, out: &mut Vec<u8>, length: usize) {
+        if !self.flexible {
+            let length = i32::try_from(length).expect("a batch is far below 2 GiB");
+            out.extend_from_slice(&length.to_be_bytes());
+            return;
+        }
+        let mut length = length + 1;
+        while length >= 0x80 {
+            out.push(length as u8 | 0x80);
+            length >>= 7;
+        }
+        out.push(length as u8);
     }
 }
 
-fn produce_request(topic: &str, partition: i32, acks: i16, records: Bytes) -> ProduceRequest {
-    let mut data = produce_request::PartitionProduceData::default();
-    data.index = partition;
-    data.records = Some(records);
+fn produce_request(topic: &str, partitions: &[(i32, Bytes)], acks: i16) -> ProduceRequest {
+    let partition_data = |(index, records): &(i32, Bytes)| {
+        let mut data = produce_request::PartitionProduceData::default();
+        data.index = *index;
+        data.records = Some(records.clone());
+        data
+    };
     let mut topic_data = produce_request::TopicProduceData::default();
     topic_data.name = StrBytes::from(topic);
-    topic_data.partition_data = vec![data];
+    topic_data.partition_data = partitions.iter().map(partition_data).collect();
     let mut request = ProduceRequest::default();
     request.acks = acks;
     request.timeout_ms = PRODUCE_TIMEOUT_MS;
@@ -137,29 +156,48 @@ fn produce_request(topic: &str, partition: i32, acks: i16, records: Bytes) -> Pr
 }
 
 /// The answer to a request made by [`ProduceTemplate`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProduceAnswer {
     /// Which request.
     pub correlation: i32,
+    /// Ascending by index.
+    partitions: Vec<PartitionAnswer>,
+}
+
+/// What became of one batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartitionAnswer {
+    index: i32,
     /// Kafka's error code, 0 for none.
     pub error_code: i16,
     /// Offset of the batch's first record.
     pub base_offset: i64,
 }
 
+impl ProduceAnswer {
+    /// What became of a partition's batch; `None` if nothing is said of it.
+    pub fn of(&self, partition: i32) -> Option<PartitionAnswer> {
+        let place = self.partitions.binary_search_by_key(&partition, |answer| answer.index).ok()?;
+        self.partitions.get(place).copied()
+    }
+}
+
 /// Decodes an answer to Produce.
 ///
 /// # Errors
-/// Bytes that are not one, or that answer for other than one partition.
+/// Bytes that are not one.
 pub fn produce_answer(frame: Bytes, version: i16) -> Result<ProduceAnswer, WireError> {
     let (correlation, body) = decode::<ProduceRequest, ProduceResponse>(frame, version)?;
-    let mut partitions = body.responses.iter().flat_map(|topic| &topic.partition_responses);
-    match (partitions.next(), partitions.next()) {
-        (Some(one), None) => {
-            Ok(ProduceAnswer { correlation, error_code: one.error_code, base_offset: one.base_offset })
-        }
-        _ => Err(WireError::new("ProduceResponse", "not one partition")),
-    }
+    let partitions = body.responses.iter().flat_map(|topic| &topic.partition_responses);
+    let mut partitions: Vec<_> = partitions
+        .map(|one| PartitionAnswer {
+            index: one.index,
+            error_code: one.error_code,
+            base_offset: one.base_offset,
+        })
+        .collect();
+    partitions.sort_unstable_by_key(|answer| answer.index);
+    Ok(ProduceAnswer { correlation, partitions })
 }
 
 /// What one Fetch asks for.
@@ -175,24 +213,36 @@ pub struct FetchLimits {
     pub partition_max_bytes: i32,
 }
 
-/// Encodes a sessionless Fetch of `(partition, offset)`.
+/// What one Fetch names.
+#[derive(Debug)]
+pub struct FetchAsk<'a> {
+    /// Name and id of the topic.
+    pub topic: (&'a str, Uuid),
+    /// Session and its epoch.
+    pub session: (i32, i32),
+    /// Partitions and the offsets that are wanted of them.
+    pub partitions: Vec<(i32, i64)>,
+    /// Partitions that the session is to forget.
+    pub forgotten: Vec<i32>,
+}
+
+/// Encodes a Fetch.
 ///
 /// # Errors
 /// As [`encode`].
 pub fn fetch(
     version: i16,
     correlation: i32,
-    topic: (&str, Uuid),
-    partitions: impl Iterator<Item = (i32, i64)>,
+    ask: FetchAsk<'_>,
     limits: FetchLimits,
 ) -> Result<BytesMut, WireError> {
     let mut fetch_topic = fetch_request::FetchTopic::default();
     if version >= 13 {
-        fetch_topic.topic_id = topic.1;
+        fetch_topic.topic_id = ask.topic.1;
     } else {
-        fetch_topic.topic = StrBytes::from(topic.0);
+        fetch_topic.topic = StrBytes::from(ask.topic.0);
     }
-    for (index, offset) in partitions {
+    for (index, offset) in ask.partitions {
         let mut partition = fetch_request::FetchPartition::default();
         partition.partition = index;
         partition.fetch_offset = offset;
@@ -204,8 +254,16 @@ pub fn fetch(
     request.max_wait_ms = limits.max_wait_ms;
     request.min_bytes = limits.min_bytes;
     request.max_bytes = limits.max_bytes;
-    request.session_epoch = -1;
-    request.topics = vec![fetch_topic];
+    (request.session_id, request.session_epoch) = ask.session;
+    if !ask.forgotten.is_empty() {
+        let mut forgotten = fetch_request::ForgottenTopic::default();
+        (forgotten.topic, forgotten.topic_id) = (fetch_topic.topic.clone(), fetch_topic.topic_id);
+        forgotten.partitions = ask.forgotten;
+        request.forgotten_topics_data = vec![forgotten];
+    }
+    if !fetch_topic.partitions.is_empty() {
+        request.topics = vec![fetch_topic];
+    }
     encode(&request, version, correlation)
 }
 
@@ -224,14 +282,19 @@ mod tests {
     #[test]
     fn the_template_s_bytes_are_those_of_the_message_definition() {
         for version in 3..=12 {
-            for size in [1usize, 126, 127, 128, 70_000] {
-                let records = vec![0xab; size];
-                let request = produce_request("a topic", 3, -1, Bytes::from(records.clone()));
-                let expected = encode(&request, version, 77).expect("encodes");
-                let template = ProduceTemplate::new(version, "a topic", 3, -1).expect("encodes");
+            for sizes in [&[1usize][..], &[126], &[127], &[128], &[70_000], &[3, 200, 1], &[5; 200]] {
+                let batches: Vec<_> =
+                    (3..).zip(sizes).map(|(index, size)| (index, Bytes::from(vec![0xab; *size]))).collect();
+                let expected =
+                    encode(&produce_request("a topic", &batches, -1), version, 77).expect("encodes");
+                let template = ProduceTemplate::new(version, "a topic", -1).expect("encodes");
                 let mut found = vec![9, 9];
-                template.append(&mut found, 77, size, |out| out.extend_from_slice(&records));
-                assert_eq!(found[2..], expected, "version {version}, {size} bytes");
+                let start = template.begin(&mut found, 77, batches.len());
+                for (index, batch) in &batches {
+                    template.partition(&mut found, *index, batch.len(), |out| out.extend_from_slice(batch));
+                }
+                template.end(&mut found, start);
+                assert_eq!(found[2..], expected, "version {version}, {sizes:?} bytes");
             }
         }
     }

@@ -1,6 +1,8 @@
 //! The reading side: [`partition`] (one partition's place, its verification and where its values go), [`pace`] (a
-//! reader's own rate), [`worker`] (one thread's loop of fetches over its connections).
+//! reader's own rate), [`session`] (what the broker remembers of a connection's fetches), [`worker`] (one thread's loop
+//! of fetches over its connections).
 
 pub mod pace;
 pub mod partition;
+pub mod session;
 pub mod worker;

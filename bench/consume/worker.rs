@@ -11,10 +11,11 @@ use std::time::Duration;
 use crate::ack_log::AckVerdict;
 use crate::client::admin::{self, Admin, Topology};
 use crate::client::frame::{FrameReader, ReadOutcome};
-use crate::client::request::{self, FetchLimits};
+use crate::client::request::{self, FetchAsk, FetchLimits};
 use crate::clock::{Clock, MILLISECOND, Nanos, SECOND};
 use crate::consume::pace::Pace;
 use crate::consume::partition::{Partition, Progress};
+use crate::consume::session::{self, Session};
 use crate::poll::Poller;
 use crate::stats::Meter;
 use crate::verify::Verdict;
@@ -116,8 +117,13 @@ struct Link {
     socket: TcpStream,
     frames: FrameReader,
     out: Vec<u8>,
-    /// Indices of partitions; rotated, so that none is always asked for last.
+    /// Places of its partitions in the task; rotated, so that none is always asked for last.
     partitions: Vec<usize>,
+    session: Session,
+    /// Of `partitions` those that the next request of a session names, because their offset has changed.
+    changed: Vec<usize>,
+    /// Partitions that the next request of a session forgets.
+    forgotten: Vec<i32>,
     correlation: i32,
     sent_at: Option<Nanos>,
     /// When the next Fetch may leave, if it has to wait.
@@ -197,6 +203,9 @@ impl Worker {
                 frames: FrameReader::default(),
                 out: Vec::new(),
                 partitions: vec![nth],
+                session: Session::new(self.task.topology.fetch_version),
+                changed: Vec::new(),
+                forgotten: Vec::new(),
                 correlation: 0,
                 sent_at: None,
                 resume_at: None,
@@ -279,16 +288,24 @@ impl Worker {
             return Ok(());
         }
         let partitions = &self.task.partitions;
-        link.partitions.retain(|nth| !partitions[*nth].is_done());
         if link.partitions.is_empty() {
             return Ok(());
         }
-        link.partitions.rotate_left(1);
         link.correlation = link.correlation.wrapping_add(1) & i32::MAX;
+        if link.session.asks_for_all() {
+            link.partitions.rotate_left(1);
+            link.changed.clone_from(&link.partitions);
+            link.forgotten.clear();
+        }
         let topology = &self.task.topology;
-        let asked = link.partitions.iter().map(|nth| (partitions[*nth].index, partitions[*nth].next_offset));
-        let topic = (topology.topic.as_str(), topology.topic_id);
-        let frame = request::fetch(topology.fetch_version, link.correlation, topic, asked, FETCH);
+        let wanted = |nth: usize| (partitions[nth].index, partitions[nth].next_offset);
+        let ask = FetchAsk {
+            topic: (topology.topic.as_str(), topology.topic_id),
+            session: (link.session.id, link.session.epoch),
+            partitions: link.changed.drain(..).map(wanted).collect(),
+            forgotten: std::mem::take(&mut link.forgotten),
+        };
+        let frame = request::fetch(topology.fetch_version, link.correlation, ask, FETCH);
         link.out.extend_from_slice(&frame.map_err(io::Error::other)?);
         link.sent_at = Some(self.task.clock.now());
         self.flush(at)
@@ -333,14 +350,19 @@ impl Worker {
         if correlation != link.correlation {
             return Err(io::Error::other(format!("answer {correlation} to request {}", link.correlation)));
         }
+        if session::LOST.contains(&answer.error_code) {
+            link.session.lost();
+            return Ok(());
+        }
         if answer.error_code != 0 {
             return Err(io::Error::other(format!("Fetch: Kafka error {}", answer.error_code)));
         }
+        link.session.answered(answer.session_id);
         self.meter.counts.requests += 1;
         let mut records = 0;
         for fetched in answer.responses.iter().flat_map(|topic| &topic.partitions) {
-            let nth = self.places.get(&fetched.partition_index);
-            let Some(partition) = nth.and_then(|nth| self.task.partitions.get_mut(*nth)) else {
+            let nth = self.places.get(&fetched.partition_index).copied().unwrap_or(usize::MAX);
+            let Some(partition) = self.task.partitions.get_mut(nth) else {
                 return Err(io::Error::other(format!(
                     "partition {} was not asked for",
                     fetched.partition_index
@@ -356,6 +378,7 @@ impl Worker {
                     let deleted = skip_deleted(&self.task.admin, &self.task.topology, partition)?;
                     self.task.until.received.fetch_add(deleted, Ordering::Relaxed);
                     self.last_sign = now;
+                    link.changed.push(nth);
                     continue;
                 }
                 if code == OFFSET_OUT_OF_RANGE {
@@ -366,7 +389,14 @@ impl Worker {
             }
             let bytes = fetched.records.as_deref().unwrap_or_default();
             let times = (self.task.clock, now);
+            let before = partition.next_offset;
             records += partition.take(bytes, times, &mut self.meter.counts, &mut self.scratch)?.records;
+            if partition.is_done() {
+                link.partitions.retain(|own| *own != nth);
+                link.forgotten.push(partition.index);
+            } else if partition.next_offset != before {
+                link.changed.push(nth);
+            }
             partition.high_watermark = fetched.high_watermark;
             if let Some(position) = self.task.positions.as_ref().and_then(|all| all.0.get(&partition.index)) {
                 position.store(partition.next_offset, Ordering::Relaxed);

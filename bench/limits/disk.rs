@@ -73,9 +73,12 @@ impl Disk {
                 "{name:<32}{append:>10.digits$} {allocated:>10.digits$} {written:>10.digits$} {unit}"
             );
         }
-        let _ = writeln!(text, "read, 1 MiB, depth 4            {:.2} GB/s", self.read_1m_depth_4_gb_per_s);
-        let _ =
-            writeln!(text, "read, 128 KiB, depth 8          {:.2} GB/s\n", self.read_128k_depth_8_gb_per_s);
+        let _ = writeln!(text, "{:<32}{:>10.2} GB/s", "read, 1 MiB, depth 4", self.read_1m_depth_4_gb_per_s);
+        let _ = writeln!(
+            text,
+            "{:<32}{:>10.2} GB/s\n",
+            "read, 128 KiB, depth 8", self.read_128k_depth_8_gb_per_s
+        );
         text
     }
 }

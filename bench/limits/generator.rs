@@ -23,8 +23,8 @@ pub struct Generator {
 impl Generator {
     pub fn text(&self) -> String {
         let mut text = String::new();
-        let _ = writeln!(text, "this generator, one thread        {:.2} GB/s", self.gb_per_s);
-        let _ = writeln!(text, "                                  {:.0} requests/s\n", self.requests_per_s);
+        let _ = writeln!(text, "{:<32}{:>10.2} GB/s", "this generator, one thread", self.gb_per_s);
+        let _ = writeln!(text, "{:<32}{:>10.0} requests/s\n", "", self.requests_per_s);
         text
     }
 }

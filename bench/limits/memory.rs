@@ -26,24 +26,13 @@ pub struct Memory {
 impl Memory {
     pub fn text(&self) -> String {
         let mut text = String::new();
-        let _ = writeln!(
-            text,
-            "copy of {} KiB, in cache         {:.2} GB/s",
-            HOT_BYTES >> 10,
-            self.copy_hot_gb_per_s
-        );
-        let _ = writeln!(
-            text,
-            "copy of {} MiB                  {:.2} GB/s",
-            COLD_BYTES >> 20,
-            self.copy_cold_gb_per_s
-        );
-        let _ = writeln!(
-            text,
-            "CRC-32C of {} KiB               {:.2} GB/s",
-            CRC_BYTES >> 10,
-            self.crc32c_gb_per_s
-        );
+        for (name, value) in [
+            (format!("copy of {} KiB, in cache", HOT_BYTES >> 10), self.copy_hot_gb_per_s),
+            (format!("copy of {} MiB", COLD_BYTES >> 20), self.copy_cold_gb_per_s),
+            (format!("CRC-32C of {} KiB", CRC_BYTES >> 10), self.crc32c_gb_per_s),
+        ] {
+            let _ = writeln!(text, "{name:<32}{value:>10.2} GB/s");
+        }
         text
     }
 }

@@ -134,7 +134,8 @@ fn text(limits: &Limits) -> String {
     let at = |name: &str| limits.hiccups_us.get(name).copied().unwrap_or(0.0);
     let _ = writeln!(
         text,
-        "hiccups of an idle thread       p50 {:.0} us, p99 {:.0} us, p99.9 {:.0} us, longest {:.0} us",
+        "{:<32}{:>10.0} us, p99 {:.0} us, p99.9 {:.0} us, longest {:.0} us",
+        "hiccups of an idle thread, p50",
         at("p50"),
         at("p99"),
         at("p99.9"),

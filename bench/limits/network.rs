@@ -40,19 +40,13 @@ struct PingPong {
 impl Network {
     pub fn text(&self) -> String {
         let mut text = String::new();
-        for streams in &self.streams {
-            let _ = writeln!(
-                text,
-                "loopback, {:>2} connections        {:.2} GB/s",
-                streams.connections, streams.gb_per_s
-            );
+        for Streams { connections, gb_per_s } in &self.streams {
+            let name = format!("loopback, {connections} connections");
+            let _ = writeln!(text, "{name:<32}{gb_per_s:>10.2} GB/s");
         }
         for (name, times) in [("parked", &self.ping_pong_parked), ("spinning", &self.ping_pong_spinning)] {
-            let _ = writeln!(
-                text,
-                "there and back, {name:<16}p50 {:.1} us, p99 {:.1} us",
-                times.p50_us, times.p99_us
-            );
+            let name = format!("there and back, {name}, p50");
+            let _ = writeln!(text, "{name:<32}{:>10.1} us, p99 {:.1} us", times.p50_us, times.p99_us);
         }
         text + "\n"
     }

@@ -15,23 +15,34 @@ use crate::produce::stream::{Stream, Taken};
 /// call, little enough to stay in cache.
 pub const OUT_BYTES_MAX: usize = 64 << 10;
 
-/// A request without its answer.
+/// A batch of a request.
 #[derive(Debug, Clone, Copy)]
-pub struct InFlight {
+pub struct Batch {
     /// Index of the stream in the worker.
     pub stream: usize,
     /// Its records.
     pub records: Taken,
     /// Bytes of their values.
     pub value_bytes: u64,
-    /// Bytes of their batch, as sent.
+    /// Bytes of the batch, as sent.
     pub batch_bytes: u64,
-    /// Bytes of their batch, had it not been compressed.
+    /// Bytes of the batch, had it not been compressed.
     pub raw_bytes: u64,
+}
+
+/// A request without its answer.
+#[derive(Debug)]
+pub struct InFlight {
+    /// Its batches, each of a partition of its own.
+    pub batches: Vec<Batch>,
     /// When it was built.
     pub sent_at: Nanos,
     correlation: i32,
 }
+
+/// What goes into a request: a stream by its index in the worker, records taken from it, and the id and epoch of an
+/// idempotent producer.
+pub type Part<'a> = (usize, &'a Stream, Taken, Option<(i64, i16)>);
 
 /// The state of a connection.
 #[derive(Debug, Default)]
@@ -55,47 +66,60 @@ impl Connection {
         unanswered && self.out.len() - self.written < OUT_BYTES_MAX
     }
 
-    /// Builds a request of the records `taken` from `stream`, number `index` of the worker, at `now`.
-    /// `producer` is the id and epoch of an idempotent producer.
+    /// Builds a request at `now`.
     ///
     /// # Errors
     /// What the codec says.
-    pub fn push(
+    pub fn push<'a>(
         &mut self,
         plan: &Plan,
         template: &ProduceTemplate,
-        (index, stream): (usize, &Stream),
-        (taken, now): (Taken, Nanos),
-        producer: Option<(i64, i16)>,
+        parts: impl ExactSizeIterator<Item = Part<'a>>,
+        now: Nanos,
     ) -> io::Result<()> {
         let correlation = self.next_correlation;
         self.next_correlation = correlation.wrapping_add(1) & i32::MAX;
+        let mut batches = Vec::with_capacity(parts.len());
+        let start = template.begin(&mut self.out, correlation, parts.len());
+        for part in parts {
+            batches.push(self.push_batch(plan, template, part, now)?);
+        }
+        template.end(&mut self.out, start);
+        self.in_flight.push_back(InFlight { batches, sent_at: now, correlation });
+        Ok(())
+    }
+
+    fn push_batch(
+        &mut self,
+        plan: &Plan,
+        template: &ProduceTemplate,
+        (index, stream, taken, producer): Part<'_>,
+        now: Nanos,
+    ) -> io::Result<Batch> {
         let values = stream.values(plan, &taken, now, &mut self.times);
         let stamp = Stamp {
             timestamp_ms: unix_ms(plan.clock.to_unix(values.intended())),
             producer: producer.map(|producer| values.sequenced(producer)),
         };
+        let partition = stream.seat.partition;
         let (batch_bytes, raw_bytes) = if plan.compression.codec == Codec::None {
             let bytes = batch::batch_bytes(&values);
-            template.append(&mut self.out, correlation, bytes, |out| batch::append(out, &values, stamp));
+            template.partition(&mut self.out, partition, bytes, |out| batch::append(out, &values, stamp));
             (bytes, bytes)
         } else {
             self.packed.clear();
             let (packed, scratch) = (&mut self.packed, &mut self.scratch);
             let raw = batch::append_compressed(packed, scratch, &values, stamp, plan.compression)?;
-            template.append(&mut self.out, correlation, packed.len(), |out| out.extend_from_slice(packed));
+            template.partition(&mut self.out, partition, packed.len(), |out| out.extend_from_slice(packed));
             (packed.len(), raw)
         };
-        self.in_flight.push_back(InFlight {
+        Ok(Batch {
             stream: index,
             records: taken,
             value_bytes: values.value_bytes(),
             batch_bytes: batch_bytes as u64,
             raw_bytes: raw_bytes as u64,
-            sent_at: now,
-            correlation,
-        });
-        Ok(())
+        })
     }
 
     /// Bytes to write next; empty when all are written.
@@ -161,9 +185,10 @@ mod tests {
     }
 
     fn push(connection: &mut Connection, plan: &Plan, stream: &mut Stream) {
-        let template = ProduceTemplate::new(9, "t", 0, plan.acks).expect("encodes");
+        let template = ProduceTemplate::new(9, "t", plan.acks).expect("encodes");
         let taken = stream.take(plan, 0).expect("there is always another");
-        connection.push(plan, &template, (0, stream), (taken, 0), None).expect("builds");
+        let part: Part<'_> = (0, stream, taken, None);
+        connection.push(plan, &template, std::iter::once(part), 0).expect("builds");
     }
 
     #[test]
@@ -173,7 +198,8 @@ mod tests {
         assert!(connection.has_room(&plan));
         push(&mut connection, &plan, &mut stream);
         assert!(!connection.has_room(&plan));
-        let lost: Vec<_> = connection.reset().iter().map(|request| request.records.first).collect();
+        let lost: Vec<_> =
+            connection.reset().iter().map(|request| request.batches[0].records.first).collect();
         assert_eq!(lost, [0, 1], "their outcome is unknown");
         assert!(connection.has_room(&plan) && connection.unwritten().is_empty());
     }
@@ -187,7 +213,7 @@ mod tests {
         assert!(connection.next_written().is_none());
         connection.wrote(1);
         let done: Vec<_> =
-            std::iter::from_fn(|| connection.next_written()).map(|r| r.records.first).collect();
+            std::iter::from_fn(|| connection.next_written()).map(|r| r.batches[0].records.first).collect();
         assert_eq!(done, [0, 1, 2]);
     }
 }

@@ -5,6 +5,7 @@
 //! the other, builds and writes, then waits for answers or the next due time, whichever is first. Where records
 //! are made one by one, a producer is in the heap too, until its next record is due.
 
+mod answers;
 mod making;
 
 use std::cmp::Reverse;
@@ -16,16 +17,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::ack_log::{Ack, AckLogWriter};
+use crate::ack_log::AckLogWriter;
 use crate::client::admin::{self, Admin, Topology};
-use crate::client::frame::ReadOutcome;
 use crate::client::request::ProduceTemplate;
 use crate::clock::{MILLISECOND, Nanos, SECOND};
 use crate::poll::Poller;
-use crate::produce::connection::{Connection, InFlight};
+use crate::produce::connection::Connection;
 use crate::produce::plan::{Making, Plan, Seat};
 use crate::produce::producer::Producer;
-use crate::produce::stream::{Next, Settled, Stream, Supply};
+use crate::produce::stream::{Next, Stream, Supply, Taken};
 use crate::stats::Meter;
 use making::Maker;
 
@@ -43,14 +43,6 @@ const SLEEP_MAX: Nanos = 100 * MILLISECOND;
 
 /// Requests built for one connection before the others have their turn.
 const TURN_REQUESTS_MAX: usize = 64;
-
-/// Kafka's errors that promise that nothing was appended and that another try may succeed:
-/// UNKNOWN_TOPIC_OR_PARTITION, LEADER_NOT_AVAILABLE, NOT_LEADER_OR_FOLLOWER, NOT_ENOUGH_REPLICAS,
-/// FENCED_LEADER_EPOCH, UNKNOWN_LEADER_EPOCH.
-const NOTHING_APPENDED: [i16; 6] = [3, 5, 6, 19, 74, 75];
-
-/// Kafka's OUT_OF_ORDER_SEQUENCE_NUMBER: an idempotent producer's request behind one that was refused.
-const OUT_OF_ORDER: i16 = 45;
 
 /// What a worker is given.
 #[derive(Debug)]
@@ -93,7 +85,10 @@ pub struct Outcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Queued {
     No,
+    /// Until its batch is complete.
     Heap,
+    /// In the heap too, but nothing of it may leave before: it was refused.
+    Rests,
     Connection,
 }
 
@@ -107,12 +102,13 @@ enum Wake {
 #[derive(Debug)]
 struct Lane {
     stream: Stream,
-    template: ProduceTemplate,
     /// Id and epoch, if idempotent.
     producer: Option<(i64, i16)>,
     maker: Option<usize>,
     link: usize,
     queued: Queued,
+    /// Whether it is in its producer's line of those that have something.
+    gathering: bool,
     /// The time for which it is in the heap; an entry for another time is out of date.
     due_at: Nanos,
     finished: bool,
@@ -140,6 +136,9 @@ struct Worker {
     makers: Vec<Maker>,
     /// Records made that are in no request.
     waiting_records: u64,
+    template: ProduceTemplate,
+    /// What goes into the request being built; empty in between.
+    taken: Vec<(usize, Taken)>,
     due: BinaryHeap<Reverse<(Nanos, Wake)>>,
     /// Connections with something to build or write.
     dirty: Vec<usize>,
@@ -155,6 +154,8 @@ struct Worker {
 /// What keeps it from starting.
 pub fn run(task: Task, meter: Meter) -> io::Result<Outcome> {
     let acks = task.ack_log.as_deref().map(AckLogWriter::open).transpose()?;
+    let (plan, version) = (&task.plan, task.topology.produce_version);
+    let template = ProduceTemplate::new(version, &plan.topic, plan.acks).map_err(io::Error::other)?;
     let mut worker = Worker {
         poller: Poller::new()?,
         meter,
@@ -163,6 +164,8 @@ pub fn run(task: Task, meter: Meter) -> io::Result<Outcome> {
         links: Vec::new(),
         makers: Vec::new(),
         waiting_records: 0,
+        template,
+        taken: Vec::new(),
         due: BinaryHeap::new(),
         dirty: Vec::new(),
         unfinished: task.seats.len(),
@@ -176,7 +179,8 @@ pub fn run(task: Task, meter: Meter) -> io::Result<Outcome> {
     }
     let now = worker.task.plan.clock.now();
     for link in &mut worker.links {
-        let lost: u64 = link.connection.reset().iter().map(|request| u64::from(request.records.count)).sum();
+        let lost: u64 =
+            link.connection.reset().iter().flat_map(|r| &r.batches).map(|b| u64::from(b.records.count)).sum();
         worker.meter.counts.unknown += lost;
     }
     if let Some(acks) = &mut worker.acks {
@@ -189,15 +193,12 @@ pub fn run(task: Task, meter: Meter) -> io::Result<Outcome> {
 impl Worker {
     fn open(&mut self) -> io::Result<()> {
         let plan = Arc::clone(&self.task.plan);
-        let version = self.task.topology.produce_version;
         let mut slots = HashMap::new();
         for (slot, producer) in std::mem::take(&mut self.task.producers) {
             slots.insert(slot, self.makers.len());
             self.makers.push(Maker::new(producer));
         }
         for (seat, quota) in std::mem::take(&mut self.task.seats) {
-            let template = ProduceTemplate::new(version, &plan.topic, seat.partition, plan.acks);
-            let template = template.map_err(io::Error::other)?;
             let maker = slots.get(&seat.slot).copied();
             let link = self.link_for(seat);
             let supply = match (&plan.making, &plan.schedule) {
@@ -215,11 +216,11 @@ impl Worker {
             }
             self.lanes.push(Lane {
                 stream: Stream::new(seat, quota, supply),
-                template,
                 producer: self.task.producer_ids.get(&seat.slot).copied(),
                 maker,
                 link,
                 queued: Queued::No,
+                gathering: false,
                 due_at: 0,
                 finished: false,
             });
@@ -379,7 +380,7 @@ impl Worker {
             match wake {
                 Wake::Lane(index) => {
                     let lane = &mut self.lanes[index];
-                    if lane.queued != Queued::Heap || lane.due_at != at {
+                    if !matches!(lane.queued, Queued::Heap | Queued::Rests) || lane.due_at != at {
                         continue;
                     }
                     lane.queued = Queued::No;
@@ -406,7 +407,6 @@ impl Worker {
                 }
                 let Some(index) = self.links[at].ready.pop_front() else { break };
                 built += usize::from(self.build(at, index, now)?);
-                self.queue(index, now);
             }
             if let Err(error) = self.write(at) {
                 return self.lost(at, &error);
@@ -414,9 +414,12 @@ impl Worker {
             if plan.acks == 0 {
                 let now = plan.clock.now();
                 while let Some(request) = self.links[at].connection.next_written() {
-                    self.acknowledged(&request, now);
-                    let settled = self.lanes[request.stream].stream.accepted(&plan, &request.records);
-                    self.settle(request.stream, settled, now)?;
+                    self.answered(&request, now);
+                    for batch in &request.batches {
+                        self.acknowledged(batch, request.sent_at, now);
+                        let settled = self.lanes[batch.stream].stream.accepted(&plan, &batch.records);
+                        self.settle(batch.stream, settled, now)?;
+                    }
                 }
             }
             let link = &self.links[at];
@@ -432,21 +435,45 @@ impl Worker {
         }
     }
 
-    /// Builds the next request of a lane, if it has one. Returns whether it had.
+    /// Builds the next request, which begins with a lane that was ready, if it still is. Returns whether it was.
     fn build(&mut self, at: usize, index: usize, now: Nanos) -> io::Result<bool> {
-        let plan = &self.task.plan;
+        let mut taken = std::mem::take(&mut self.taken);
+        self.lanes[index].queued = Queued::No;
+        // What it had may have left with another lane's request.
+        if self.lanes[index].stream.next_step(&self.task.plan, now) == Next::Ready {
+            self.take(index, now, &mut taken);
+        }
+        if let (Some(maker), false) = (self.lanes[index].maker, taken.is_empty()) {
+            self.take_along(at, maker, now, &mut taken);
+        }
+        let parts = taken.iter().map(|(index, records)| {
+            let lane = &self.lanes[*index];
+            (*index, &lane.stream, *records, lane.producer)
+        });
+        let is_some = !taken.is_empty();
+        if is_some {
+            self.links[at].connection.push(&self.task.plan, &self.template, parts, now)?;
+        } else {
+            self.queue(index, now);
+        }
+        taken.drain(..).for_each(|(index, _)| self.queue(index, now));
+        self.taken = taken;
+        Ok(is_some)
+    }
+
+    /// Takes a lane's next batch. Returns its bytes, roughly; none if there is nothing.
+    fn take(&mut self, index: usize, now: Nanos, into: &mut Vec<(usize, Taken)>) -> usize {
         let lane = &mut self.lanes[index];
-        lane.queued = Queued::No;
         let waiting = lane.stream.waiting_bytes();
-        let Some(taken) = lane.stream.take(plan, now) else { return Ok(false) };
+        let Some(taken) = lane.stream.take(&self.task.plan, now) else { return 0 };
+        into.push((index, taken));
+        let bytes = waiting.saturating_sub(lane.stream.waiting_bytes());
         if let Some(maker) = lane.maker {
             let left = &mut self.makers[maker].waiting_bytes;
-            *left = left.saturating_sub(waiting.saturating_sub(lane.stream.waiting_bytes()));
+            *left = left.saturating_sub(bytes);
             self.waiting_records = self.waiting_records.saturating_sub(u64::from(taken.count));
         }
-        let connection = &mut self.links[at].connection;
-        connection.push(plan, &lane.template, (index, &lane.stream), (taken, now), lane.producer)?;
-        Ok(true)
+        bytes
     }
 
     fn write(&mut self, at: usize) -> io::Result<()> {
@@ -460,127 +487,6 @@ impl Worker {
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
-    }
-
-    /// Reads and handles the answers that have arrived.
-    fn receive(&mut self, at: usize) -> io::Result<()> {
-        loop {
-            let link = &mut self.links[at];
-            let Some(socket) = &link.socket else { return Ok(()) };
-            let read = link.connection.frames.read_from(socket);
-            let now = self.task.plan.clock.now();
-            let answers = self.answers(at, now);
-            let more = match (read, answers) {
-                (Err(error), _) | (_, Err(error)) => return self.lost(at, &error),
-                (Ok(ReadOutcome::Closed), _) => {
-                    return self.lost(at, &io::Error::other("the broker closed the connection"));
-                }
-                (Ok(outcome), Ok(())) => outcome == ReadOutcome::Some,
-            };
-            if !more {
-                return Ok(());
-            }
-        }
-    }
-
-    fn answers(&mut self, at: usize, now: Nanos) -> io::Result<()> {
-        let plan = Arc::clone(&self.task.plan);
-        let version = self.task.topology.produce_version;
-        while let Some((request, answer)) = self.links[at].connection.next_answer(version)? {
-            let records = &request.records;
-            if answer.error_code == 0 {
-                self.acknowledged(&request, now);
-            }
-            let lane = &mut self.lanes[request.stream];
-            let seat = lane.stream.seat;
-            let settled = if answer.error_code == 0 {
-                if let Some(acks) = &mut self.acks {
-                    acks.push(&Ack {
-                        partition: seat.partition.unsigned_abs(),
-                        records: records.count,
-                        base_offset: answer.base_offset,
-                        run: plan.run,
-                        stream: seat.stream,
-                        first_sequence: records.first,
-                    });
-                }
-                lane.stream.accepted(&plan, records)
-            } else {
-                let code = answer.error_code;
-                self.meter.note(format!("partition {}: Kafka error {code}", seat.partition));
-                if NOTHING_APPENDED.contains(&code) || code == OUT_OF_ORDER && lane.producer.is_some() {
-                    lane.stream.refused(&plan, records)
-                } else {
-                    self.meter.counts.failed += u64::from(records.count);
-                    check_sequence_survives(lane)?;
-                    lane.stream.given_up(&plan, records)
-                }
-            };
-            self.settle(request.stream, settled, now)?;
-        }
-        Ok(())
-    }
-
-    fn acknowledged(&mut self, request: &InFlight, now: Nanos) {
-        let counts = &mut self.meter.counts;
-        let records = u64::from(request.records.count);
-        counts.records += records;
-        counts.bytes += request.value_bytes;
-        counts.batch_bytes += request.batch_bytes;
-        counts.raw_bytes += request.raw_bytes;
-        counts.requests += 1;
-        counts.service.record(now - request.sent_at, 1);
-        let mut last = self.outcome.last_intended;
-        self.lanes[request.stream].stream.for_each_time(&request.records, request.sent_at, |at, times| {
-            counts.latency.record(now.saturating_sub(at), times);
-            last = last.max(at);
-        });
-        self.outcome.last_intended = last;
-        self.outcome.acknowledged += records;
-        self.outcome.last_answer = now;
-    }
-
-    fn settle(&mut self, index: usize, settled: Settled, now: Nanos) -> io::Result<()> {
-        match settled {
-            Settled::Continue => {}
-            Settled::GaveUp(records) => {
-                self.meter.counts.failed += records;
-                check_sequence_survives(&self.lanes[index])?;
-            }
-            Settled::SendAgain => {
-                let lane = &mut self.lanes[index];
-                if lane.queued == Queued::Connection {
-                    self.links[lane.link].ready.retain(|waiting| *waiting != index);
-                }
-                lane.queued = Queued::Heap;
-                lane.due_at = now + RETRY_PAUSE;
-                self.due.push(Reverse((now + RETRY_PAUSE, Wake::Lane(index))));
-                self.refresh_at.get_or_insert(now + RETRY_PAUSE / 2);
-            }
-        }
-        self.queue(index, now);
-        Ok(())
-    }
-
-    /// A connection is gone; what was in flight on it is of unknown outcome.
-    fn lost(&mut self, at: usize, error: &io::Error) -> io::Result<()> {
-        let now = self.task.plan.clock.now();
-        let link = &mut self.links[at];
-        link.socket = None;
-        for request in link.connection.reset() {
-            self.meter.counts.unknown += u64::from(request.records.count);
-            let plan = Arc::clone(&self.task.plan);
-            let settled = self.lanes[request.stream].stream.given_up(&plan, &request.records);
-            // Without --reconnect the worker ends here, and an idempotent producer never has it.
-            self.settle(request.stream, settled, now)?;
-        }
-        let address = &self.links[at].address;
-        if !self.task.plan.reconnect {
-            return Err(io::Error::new(error.kind(), format!("connection to {address} lost: {error}")));
-        }
-        self.meter.note(format!("connection to {address} lost: {error}; trying again"));
-        self.refresh_at.get_or_insert(now + RETRY_PAUSE);
         Ok(())
     }
 
@@ -622,15 +528,4 @@ impl Worker {
             self.refresh_at = Some(now + RETRY_PAUSE);
         }
     }
-}
-
-/// An idempotent producer whose records are given up has no next sequence that the broker would take.
-fn check_sequence_survives(lane: &Lane) -> io::Result<()> {
-    if lane.producer.is_none() {
-        return Ok(());
-    }
-    let partition = lane.stream.seat.partition;
-    Err(io::Error::other(format!(
-        "the idempotent producer of partition {partition} lost records, and its sequence"
-    )))
 }

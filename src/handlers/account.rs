@@ -1,6 +1,12 @@
 //! Who sent a request, and what its quota still allows it.
 
-use std::{cell::Cell, net::SocketAddr, rc::Rc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
 use crate::{
     metrics::Counter,
@@ -9,18 +15,33 @@ use crate::{
 };
 
 /// The other side of a connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Peer {
     /// Its address, where it has one.
     pub address: Option<SocketAddr>,
     muted_until_ms: Cell<u64>,
+    client_id: RefCell<Arc<str>>,
 }
 
 impl Peer {
     /// A peer that may send.
     #[must_use]
     pub fn new(address: Option<SocketAddr>) -> Self {
-        Self { address, muted_until_ms: Cell::new(0) }
+        Self { address, muted_until_ms: Cell::new(0), client_id: RefCell::new("".into()) }
+    }
+
+    /// `client.id` as its last request gave it: clients keep to one on a connection.
+    #[must_use]
+    pub fn client_id(&self) -> Arc<str> {
+        self.client_id.borrow().clone()
+    }
+
+    /// A request of it gives this `client.id`.
+    pub fn called(&self, client_id: Option<&str>) {
+        let client_id = client_id.unwrap_or_default();
+        if **self.client_id.borrow() != *client_id {
+            *self.client_id.borrow_mut() = client_id.into();
+        }
     }
 
     /// For how long no more of its requests are taken, by the core's clock.

@@ -9,7 +9,9 @@ use super::{
     account::Account,
     alter_configs, api_versions, client_quotas, create_partitions, create_topics, delete_records,
     delete_topics, describe_cluster, describe_configs, describe_log_dirs, describe_producers,
-    describe_topic_partitions, elect_leaders, fetch,
+    describe_topic_partitions, elect_leaders,
+    errors::Errors,
+    fetch,
     fetch_sessions::FetchSessions,
     groups::{
         consumer_describe, consumer_heartbeat, delete_groups, describe_groups, find_coordinator, heartbeat,
@@ -25,6 +27,7 @@ use crate::{
         service::Coordinator,
     },
     log::{LogError, Piece},
+    metrics::{Laps, RequestKind, ShardMetrics, Stage},
     model::{ErrorCode, PartitionIndex, PartitionView, ShardId, TopicView, quotas::QuotaKind},
     shard::Shard,
     wire::{
@@ -35,9 +38,16 @@ use crate::{
     },
 };
 
-/// What will become a response: the pieces of its frame, none if the client wants no answer. Polled
-/// when the responses before it are out.
-pub type Response = Pin<Box<dyn Future<Output = Result<Vec<Piece>, Close>>>>;
+/// What will become a response. Polled when the responses before it are out.
+pub type Response = Pin<Box<dyn Future<Output = Result<Answer, Close>>>>;
+
+/// A response.
+pub struct Answer {
+    /// Its frame; none if the client wants no answer.
+    pub pieces: Vec<Piece>,
+    /// Where its time went so far.
+    pub laps: Laps,
+}
 
 /// Why a connection is closed instead of an answer.
 #[derive(Debug, thiserror::Error)]
@@ -141,35 +151,45 @@ impl Handlers {
     /// Takes one frame, without its length.
     ///
     /// A produce is handed over within this call, in the order of the connection's requests;
-    /// everything else happens when its response is due.
+    /// everything else happens when its response is due. The frame was whole at `whole_us`, by the core's
+    /// clock.
     ///
     /// # Errors
     /// [`Close`]: nothing of the request was done.
-    pub fn dispatch(self: &Rc<Self>, peer: &Rc<Peer>, frame: Bytes) -> Result<Response, Close> {
+    pub fn dispatch(
+        self: &Rc<Self>,
+        peer: &Rc<Peer>,
+        frame: Bytes,
+        whole_us: u64,
+    ) -> Result<Response, Close> {
         let (header, body_at) = parse_request_header(&frame)?;
         let (api_key, version) = (header.api_key, header.api_version);
         let unsupported = Close::Unsupported { api_key, version };
         let Some(api) = api::find(api_key) else { return Err(unsupported) };
         let head = Head { api, version, correlation_id: header.correlation_id };
         self.shard.metrics().count_request(api_key);
+        peer.called(header.client_id);
         if !api.serves(version) {
             if api_key != ApiKey::API_VERSIONS {
                 return Err(unsupported);
             }
             tracing::debug!(peer = ?peer.address, version, "ApiVersions answered in version 0");
             let head = Head { version: 0, ..head };
-            let answer = frame_of(head, &api_versions::unsupported_version());
-            return Ok(Box::pin(async move { answer }));
+            let pieces = frame_of(self.shard.metrics(), head, &api_versions::unsupported_version())?;
+            let laps = Laps::new(api_key, RequestKind::Other, whole_us);
+            return Ok(Box::pin(async move { Ok(Answer { pieces, laps }) }));
         }
         let body = frame.slice(body_at..);
         match api_key {
             ApiKey::PRODUCE => {
                 let account = Account::new(&self.shard, peer, header.client_id, QuotaKind::Produce);
-                produce::handle(&self.shard, &account, head, &body)
+                let laps = Laps::new(api_key, RequestKind::Produce, whole_us);
+                produce::handle(&self.shard, &account, head, &body, laps)
             }
             ApiKey::FETCH => {
                 let account = Account::new(&self.shard, peer, header.client_id, QuotaKind::Fetch);
-                Ok(fetch::handle(&self.shard, &self.fetch_sessions, account, head, body))
+                let laps = Laps::new(api_key, RequestKind::Fetch, whole_us);
+                Ok(fetch::handle(&self.shard, &self.fetch_sessions, account, head, body, laps))
             }
             _ => {
                 let handlers = self.clone();
@@ -177,7 +197,14 @@ impl Handlers {
                     id: header.client_id.unwrap_or_default().to_owned(),
                     host: peer.address.map(|peer| format!("/{}", peer.ip())).unwrap_or_default(),
                 };
-                Ok(Box::pin(async move { handlers.answer(head, body, client).await }))
+                let mut laps = Laps::new(api_key, RequestKind::Other, whole_us);
+                Ok(Box::pin(async move {
+                    let clock = handlers.shard.clock();
+                    laps.lap(Stage::Queue, clock.monotonic_us());
+                    let pieces = handlers.answer(head, body, client).await?;
+                    laps.lap(Stage::Answer, clock.monotonic_us());
+                    Ok(Answer { pieces, laps })
+                }))
             }
         }
     }
@@ -194,6 +221,7 @@ impl Handlers {
 
     async fn answer(&self, head: Head, body: Bytes, client: Client) -> Result<Vec<Piece>, Close> {
         let (shard, version) = (&self.shard, head.version);
+        let metrics = shard.metrics();
         let settings = self.settings();
         let context = Context {
             view: shard.view(),
@@ -205,30 +233,42 @@ impl Handlers {
         };
         macro_rules! cold {
             ($handler:ident) => {
-                frame_of(head, &$handler::handle(decode_body(body, version)?, version, &context).await)
+                frame_of(
+                    metrics,
+                    head,
+                    &$handler::handle(decode_body(body, version)?, version, &context).await,
+                )
             };
         }
         match head.api.key {
-            ApiKey::LIST_OFFSETS => frame_of(head, &list_offsets::handle(shard, head, body).await?),
-            ApiKey::DELETE_RECORDS => frame_of(head, &delete_records::handle(shard, head, body).await?),
+            ApiKey::LIST_OFFSETS => frame_of(metrics, head, &list_offsets::handle(shard, head, body).await?),
+            ApiKey::DELETE_RECORDS => {
+                frame_of(metrics, head, &delete_records::handle(shard, head, body).await?)
+            }
             ApiKey::OFFSET_FOR_LEADER_EPOCH => {
-                frame_of(head, &offset_for_leader_epoch::handle(shard, head, body).await?)
+                frame_of(metrics, head, &offset_for_leader_epoch::handle(shard, head, body).await?)
             }
-            ApiKey::ALTER_CONFIGS => {
-                frame_of(head, &alter_configs::replacing(decode_body(body, version)?, &context).await)
-            }
-            ApiKey::INCREMENTAL_ALTER_CONFIGS => {
-                frame_of(head, &alter_configs::incremental(decode_body(body, version)?, &context).await)
-            }
+            ApiKey::ALTER_CONFIGS => frame_of(
+                metrics,
+                head,
+                &alter_configs::replacing(decode_body(body, version)?, &context).await,
+            ),
+            ApiKey::INCREMENTAL_ALTER_CONFIGS => frame_of(
+                metrics,
+                head,
+                &alter_configs::incremental(decode_body(body, version)?, &context).await,
+            ),
             ApiKey::DESCRIBE_CLIENT_QUOTAS => {
-                frame_of(head, &client_quotas::describe(decode_body(body, version)?, &context).await)
+                frame_of(metrics, head, &client_quotas::describe(decode_body(body, version)?, &context).await)
             }
             ApiKey::ALTER_CLIENT_QUOTAS => {
-                frame_of(head, &client_quotas::alter(decode_body(body, version)?, &context).await)
+                frame_of(metrics, head, &client_quotas::alter(decode_body(body, version)?, &context).await)
             }
-            ApiKey::DESCRIBE_LOG_DIRS => frame_of(head, &describe_log_dirs::handle(shard, head, body).await?),
+            ApiKey::DESCRIBE_LOG_DIRS => {
+                frame_of(metrics, head, &describe_log_dirs::handle(shard, head, body).await?)
+            }
             ApiKey::DESCRIBE_PRODUCERS => {
-                frame_of(head, &describe_producers::handle(shard, head, body).await?)
+                frame_of(metrics, head, &describe_producers::handle(shard, head, body).await?)
             }
             ApiKey::DESCRIBE_TOPIC_PARTITIONS => cold!(describe_topic_partitions),
             ApiKey::ELECT_LEADERS => cold!(elect_leaders),
@@ -259,7 +299,16 @@ impl Handlers {
     }
 }
 
-fn frame_of<M: KafkaResponse>(head: Head, message: &M) -> Result<Vec<Piece>, Close> {
+fn frame_of<M: KafkaResponse + Errors>(
+    metrics: &ShardMetrics,
+    head: Head,
+    message: &M,
+) -> Result<Vec<Piece>, Close> {
+    message.each_error(&mut |code| {
+        if code != 0 {
+            metrics.count_errors(head.api.key, code, 1);
+        }
+    });
     Ok(vec![encode_response(head.api, head.version, head.correlation_id, message)?.into()])
 }
 

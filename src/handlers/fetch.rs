@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     log::Piece,
-    metrics::Counter,
+    metrics::{Counter, Laps, Stage},
     model::{
         ClusterView, ErrorCode, LeaderEpoch, Offset, PartitionIndex, ShardId, TopicPartition, TopicView,
     },
@@ -22,7 +22,7 @@ use crate::{
 
 use super::{
     account::Account,
-    dispatch::{Close, Head, Response, log_error_code},
+    dispatch::{Answer, Close, Head, Response, log_error_code},
     fetch_sessions::{FetchSessions, Mode, Told, TopicKey, Wanted},
 };
 
@@ -64,9 +64,14 @@ pub fn handle(
     account: Account,
     head: Head,
     body: Bytes,
+    mut laps: Laps,
 ) -> Response {
     let (shard, sessions) = (shard.clone(), sessions.clone());
-    Box::pin(async move { fetch(&shard, &sessions, &account, head, &body).await })
+    Box::pin(async move {
+        laps.lap(Stage::Queue, shard.clock().monotonic_us());
+        let pieces = fetch(&shard, &sessions, &account, head, &body, &mut laps).await?;
+        Ok(Answer { pieces, laps })
+    })
 }
 
 async fn fetch(
@@ -75,13 +80,17 @@ async fn fetch(
     account: &Account,
     head: Head,
     body: &Bytes,
+    laps: &mut Laps,
 ) -> Result<Vec<Piece>, Close> {
     let request = FetchRequest::parse(body, head.version)?;
     let by_ids = head.version >= FIRST_WITH_TOPIC_IDS;
-    let begun = sessions.borrow_mut().begin(&request, by_ids, shard.clock().monotonic_ms());
+    let begun = sessions.borrow_mut().begin(&request, by_ids, laps.now_us() / 1000);
     let (mode, wanted) = match begun {
         Ok(begun) => begun,
-        Err(error) => return Ok(respond(head, error, Mode::Full, Vec::new(), 0)),
+        Err(error) => {
+            shard.metrics().count_errors(head.api.key, error.number(), 1);
+            return Ok(respond(head, error, Mode::Full, Vec::new(), 0));
+        }
     };
     let view = shard.view();
     let (mut topics, groups) = plan(shard, &view, wanted, by_ids);
@@ -96,7 +105,10 @@ async fn fetch(
     let (works, places): (Vec<_>, Vec<_>) =
         groups.into_iter().map(|group| ((group.owner, group.reads), group.places)).unzip();
     let limits = ReadLimits { bytes_max, memory_max, ranges: true };
+    laps.lap(Stage::Parse, shard.clock().monotonic_us());
     let results = shard.read(works, ReadWork { reads: Vec::new(), limits, until_bytes, wait_max }).await;
+    let reading_us = laps.lap(Stage::Read, shard.clock().monotonic_us());
+    laps.excuse(reading_us.min(wait_max.as_micros() as u64));
     let committed = request.isolation_level == READ_COMMITTED;
     let mut left = ReadLimits { memory_max: FETCH_MEMORY_BYTES_MAX, ..limits };
     let mut found = false;
@@ -120,7 +132,7 @@ async fn fetch(
             shard.metrics().add(Counter::FetchMemoryBytes, memory as u64);
             fill(answer, result, committed);
             if answer.error != ErrorCode::None {
-                shard.metrics().count(Counter::Errors);
+                shard.metrics().count_errors(head.api.key, answer.error.number(), 1);
             }
         }
     }

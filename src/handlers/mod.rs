@@ -22,6 +22,7 @@ pub mod describe_producers;
 pub mod describe_topic_partitions;
 pub mod dispatch;
 pub mod elect_leaders;
+mod errors;
 pub mod fetch;
 pub mod fetch_sessions;
 pub mod groups;
@@ -37,7 +38,7 @@ use std::{pin::Pin, sync::Arc};
 
 pub use self::{
     account::Peer,
-    dispatch::{Close, Handlers, Response},
+    dispatch::{Answer, Close, Handlers, Response},
     producer_ids::ProducerIds,
 };
 use crate::{

@@ -5,7 +5,7 @@ use std::{rc::Rc, sync::Arc};
 use bytes::Bytes;
 
 use crate::{
-    metrics::Counter,
+    metrics::{Counter, Laps, Stage},
     model::{ErrorCode, PartitionIndex, ShardId, TopicPartition, TopicSettings, TopicView},
     partition::{Acks, AppendError},
     record::{self, CompressionError, RecordBatch, RecordsError, Refusal, Rules, Sound},
@@ -21,7 +21,7 @@ use crate::{
 
 use super::{
     account::Account,
-    dispatch::{Close, Head, Response, log_error_code},
+    dispatch::{Answer, Close, Head, Response, log_error_code},
 };
 
 /// First version whose clients know zstd. Source: KIP-110.
@@ -45,7 +45,13 @@ struct Group {
 
 /// First stage: when this returns, every accepted batch has its place in its partition's order. The
 /// future that it gives is the second stage.
-pub fn handle(shard: &Rc<Shard>, account: &Account, head: Head, body: &Bytes) -> Result<Response, Close> {
+pub fn handle(
+    shard: &Rc<Shard>,
+    account: &Account,
+    head: Head,
+    body: &Bytes,
+    mut laps: Laps,
+) -> Result<Response, Close> {
     let request = ProduceRequest::parse(body, head.version)?;
     let acks = match request.acks {
         0 => Some(Acks::None),
@@ -79,6 +85,7 @@ pub fn handle(shard: &Rc<Shard>, account: &Account, head: Head, body: &Bytes) ->
         }
         topics.push(Topic { name: topic.name.to_owned(), partitions: answers });
     }
+    laps.lap(Stage::Parse, shard.clock().monotonic_us());
     let acks = acks.unwrap_or(Acks::Leader); // nothing was accepted with other acks
     let handed_over: Vec<_> = groups
         .into_iter()
@@ -87,6 +94,7 @@ pub fn handle(shard: &Rc<Shard>, account: &Account, head: Head, body: &Bytes) ->
             (shard.produce(group.owner, work), group.places)
         })
         .collect();
+    laps.lap(Stage::Append, shard.clock().monotonic_us());
     let throttle_ms = account.charge(shard, body.len());
     let shard = shard.clone();
     Ok(Box::pin(async move {
@@ -107,6 +115,7 @@ pub fn handle(shard: &Rc<Shard>, account: &Account, head: Head, body: &Bytes) ->
                 }
             }
         }
+        laps.lap(Stage::Flush, shard.clock().monotonic_us());
         let errors = topics
             .iter()
             .flat_map(|topic| &topic.partitions)
@@ -115,10 +124,10 @@ pub fn handle(shard: &Rc<Shard>, account: &Account, head: Head, body: &Bytes) ->
             // Nobody listens; closing is the only way to tell (as Kafka does).
             return match errors.map(|answer| answer.error).next() {
                 Some(error) => Err(Close::ProduceUnanswered(error)),
-                None => Ok(Vec::new()),
+                None => Ok(Answer { pieces: Vec::new(), laps }),
             };
         }
-        shard.metrics().add(Counter::Errors, errors.count() as u64);
+        errors.for_each(|answer| shard.metrics().count_errors(head.api.key, answer.error.number(), 1));
         let topics: Vec<_> = topics
             .iter_mut()
             .map(|topic| ProduceTopicResponse {
@@ -126,7 +135,8 @@ pub fn handle(shard: &Rc<Shard>, account: &Account, head: Head, body: &Bytes) ->
                 partitions: std::mem::take(&mut topic.partitions),
             })
             .collect();
-        Ok(vec![encode_produce_response(head.correlation_id, head.version, &topics, throttle_ms).into()])
+        let frame = encode_produce_response(head.correlation_id, head.version, &topics, throttle_ms);
+        Ok(Answer { pieces: vec![frame.into()], laps })
     }))
 }
 

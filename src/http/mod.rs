@@ -4,12 +4,14 @@
 //! | path            | answer                                                                    |
 //! |-----------------|---------------------------------------------------------------------------|
 //! | `/metrics`      | everything that is counted, in Prometheus's text format                    |
+//! | `/debug/slowest`| the slowest requests of the last minutes, as JSON: see [`slowest`]           |
 //! | `/health/live`  | 200 as long as the process answers                                         |
 //! | `/health/ready` | 200 while every core serves and its disk takes writes; else 503 and why not |
 //!
 //! There are no names of topics, groups or clients in it: the number of time series is fixed by the number of
 //! cores, and stays below [`SERIES_PER_CORE_MAX`] for each. Read [`text`] for the format.
 
+pub mod slowest;
 pub mod text;
 
 use std::{
@@ -26,16 +28,32 @@ use axum::{
 
 use crate::metrics::{Gauge, ShardMetrics};
 
-/// Time series of one core, at most: counters, gauges, requests by API and the buckets of the stalls.
-pub const SERIES_PER_CORE_MAX: usize = 256;
+/// Time series of one core, at most: counters, gauges, requests by API, their errors
+/// ([`ERROR_PAIRS_MAX`](crate::metrics::ERROR_PAIRS_MAX)), and the buckets of stages and stalls.
+pub const SERIES_PER_CORE_MAX: usize = 1024;
 
 /// What is watched.
 #[derive(Clone)]
 pub struct Watched {
     /// The counters of every core.
     pub shards: Vec<Arc<ShardMetrics>>,
-    /// Kafka's name of an API.
-    pub api_name: fn(i16) -> Option<&'static str>,
+    /// What numbers are called.
+    pub names: Names,
+}
+
+/// What Kafka calls the numbers that were counted.
+#[derive(Clone, Copy)]
+pub struct Names {
+    /// An API.
+    pub api: fn(i16) -> Option<&'static str>,
+    /// An error code.
+    pub error: fn(i16) -> String,
+}
+
+impl Names {
+    fn api(self, key: i16) -> &'static str {
+        (self.api)(key).unwrap_or("other")
+    }
 }
 
 /// Binds the address; if somebody else has it and `may_move`, any other port of that host.
@@ -63,6 +81,7 @@ pub fn serve(listener: TcpListener, watched: Watched) -> io::Result<SocketAddr> 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let router = Router::new()
         .route("/metrics", get(metrics))
+        .route("/debug/slowest", get(slowest_requests))
         .route("/health/live", get(|| async { "live\n" }))
         .route("/health/ready", get(ready))
         .with_state(Arc::new(watched));
@@ -80,7 +99,12 @@ pub fn serve(listener: TcpListener, watched: Watched) -> io::Result<SocketAddr> 
 
 async fn metrics(State(watched): State<Arc<Watched>>) -> impl IntoResponse {
     let shards: Vec<_> = watched.shards.iter().map(|shard| shard.snapshot()).collect();
-    ([(CONTENT_TYPE, text::CONTENT_TYPE)], text::encode(&shards, watched.api_name))
+    ([(CONTENT_TYPE, text::CONTENT_TYPE)], text::encode(&shards, watched.names))
+}
+
+async fn slowest_requests(State(watched): State<Arc<Watched>>) -> impl IntoResponse {
+    let shards: Vec<_> = watched.shards.iter().map(|shard| shard.slowest()).collect();
+    ([(CONTENT_TYPE, "application/json")], slowest::encode(&shards, watched.names))
 }
 
 async fn ready(State(watched): State<Arc<Watched>>) -> (StatusCode, String) {

@@ -6,16 +6,17 @@
 
 use std::fmt::Write as _;
 
-use crate::metrics::{COUNTERS, GAUGES, Snapshot, Stalls};
+use super::Names;
+use crate::metrics::{COUNTERS, GAUGES, Latency, Snapshot, Stalls};
 
 /// The type of the answer.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// What every name begins with.
 const PREFIX: &str = "corelane_";
 
-/// All metrics of all cores, in the order of their shards. `api_name`: see [`super::Watched`].
+/// All metrics of all cores, in the order of their shards.
 #[must_use]
-pub fn encode(shards: &[Snapshot], api_name: fn(i16) -> Option<&'static str>) -> String {
+pub fn encode(shards: &[Snapshot], names: Names) -> String {
     let mut out = String::new();
     for (counter, name, about) in COUNTERS {
         head(&mut out, &format!("{name}_total"), "counter", about);
@@ -36,8 +37,28 @@ pub fn encode(shards: &[Snapshot], api_name: fn(i16) -> Option<&'static str>) ->
     head(&mut out, "requests_total", "counter", "Requests by API.");
     for (shard, counted) in shards.iter().enumerate() {
         for (key, count) in counted.requests() {
-            let api = api_name(key).unwrap_or("other");
+            let api = names.api(key);
             let _ = writeln!(out, "{PREFIX}requests_total{{shard=\"{shard}\",api=\"{api}\"}} {count}");
+        }
+    }
+    head(&mut out, "request_errors_total", "counter", "Error codes other than NONE in responses, by API.");
+    for (shard, counted) in shards.iter().enumerate() {
+        for (pair, count) in counted.errors() {
+            let (api, error) = pair.map_or_else(
+                || ("other".to_owned(), "other".to_owned()),
+                |(key, code)| (names.api(key).to_owned(), (names.error)(code)),
+            );
+            let _ = writeln!(
+                out,
+                "{PREFIX}request_errors_total{{shard=\"{shard}\",api=\"{api}\",error=\"{error}\"}} {count}"
+            );
+        }
+    }
+    head(&mut out, "request_stage_seconds", "histogram", "Where the time of requests goes, by stage.");
+    for (shard, counted) in shards.iter().enumerate() {
+        for (kind, stage, latency) in counted.stages() {
+            let labels = format!("shard=\"{shard}\",api=\"{}\",stage=\"{}\"", kind.name(), stage.name());
+            histogram(&mut out, "request_stage_seconds", &labels, latency);
         }
     }
     let about = "How long work on a core may have waited because the core was at something else.";
@@ -55,6 +76,16 @@ pub fn encode(shards: &[Snapshot], api_name: fn(i16) -> Option<&'static str>) ->
 
 fn head(out: &mut String, name: &str, kind: &str, about: &str) {
     let _ = writeln!(out, "# HELP {PREFIX}{name} {about}\n# TYPE {PREFIX}{name} {kind}");
+}
+
+fn histogram(out: &mut String, name: &str, labels: &str, latency: &Latency) {
+    for (bound_us, below) in latency.below_powers() {
+        let bound = bound_us as f64 / 1e6;
+        let _ = writeln!(out, "{PREFIX}{name}_bucket{{{labels},le=\"{bound}\"}} {below}");
+    }
+    let (count, sum) = (latency.count(), latency.sum_us() as f64 / 1e6);
+    let _ = writeln!(out, "{PREFIX}{name}_bucket{{{labels},le=\"+Inf\"}} {count}");
+    let _ = writeln!(out, "{PREFIX}{name}_sum{{{labels}}} {sum}\n{PREFIX}{name}_count{{{labels}}} {count}");
 }
 
 fn stalls(out: &mut String, shard: usize, stalls: &Stalls) {
@@ -76,7 +107,7 @@ mod tests {
     use std::{collections::BTreeSet, time::Duration};
 
     use super::*;
-    use crate::metrics::{Counter, Gauge, ShardMetrics};
+    use crate::metrics::{Counter, Gauge, Laps, RequestKind, ShardMetrics, Slow, Stage};
 
     fn some() -> String {
         let shards = [ShardMetrics::default(), ShardMetrics::default()];
@@ -84,8 +115,20 @@ mod tests {
         shards[1].set(Gauge::Partitions, 3);
         shards[1].count_request(18);
         shards[0].stalled(Duration::from_micros(50));
+        shards[1].count_errors(18, 35, 2);
+        let mut laps = Laps::new(0, RequestKind::Produce, 0);
+        laps.lap(Stage::Flush, 100);
+        shards[0].request_over(&laps, || Slow {
+            laps,
+            client_id: "c".into(),
+            peer: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            ended_ms: 0,
+        });
         let snapshots: Vec<_> = shards.iter().map(ShardMetrics::snapshot).collect();
-        encode(&snapshots, |key| (key == 18).then_some("ApiVersions"))
+        let api = |key| (key == 18).then_some("ApiVersions");
+        encode(&snapshots, Names { api, error: |code| format!("E{code}") })
     }
 
     #[test]
@@ -122,6 +165,10 @@ mod tests {
             "corelane_bytes_in_total{shard=\"0\"} 7",
             "corelane_partitions{shard=\"1\"} 3",
             "corelane_requests_total{shard=\"1\",api=\"ApiVersions\"} 1",
+            "corelane_request_errors_total{shard=\"1\",api=\"ApiVersions\",error=\"E35\"} 2",
+            "corelane_request_stage_seconds_bucket{shard=\"0\",api=\"Produce\",stage=\"flush\",le=\"0.000064\"} 0",
+            "corelane_request_stage_seconds_bucket{shard=\"0\",api=\"Produce\",stage=\"flush\",le=\"0.000128\"} 1",
+            "corelane_request_stage_seconds_sum{shard=\"0\",api=\"Produce\",stage=\"total\"} 0.0001",
             "corelane_reactor_stall_seconds_bucket{shard=\"0\",le=\"0.000064\"} 1",
             "corelane_reactor_stall_seconds_count{shard=\"0\"} 1",
         ] {

@@ -8,8 +8,13 @@ use super::disk::DiskFuture;
 ///
 /// Two forms: the executor's own and the simulated one in `sim.rs`.
 pub trait Clock {
-    /// Milliseconds since some moment before the start; never goes back.
-    fn monotonic_ms(&self) -> u64;
+    /// Microseconds since some moment before the start; never goes back. Cores of one process share the moment.
+    fn monotonic_us(&self) -> u64;
+
+    /// The same in milliseconds.
+    fn monotonic_ms(&self) -> u64 {
+        self.monotonic_us() / 1000
+    }
 
     /// Milliseconds since 1970, as Kafka's timestamps count them; may jump.
     fn wall_ms(&self) -> i64;

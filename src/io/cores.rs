@@ -183,8 +183,8 @@ impl Default for CoreClock {
 }
 
 impl Clock for CoreClock {
-    fn monotonic_ms(&self) -> u64 {
-        self.start.elapsed().as_millis() as u64
+    fn monotonic_us(&self) -> u64 {
+        self.start.elapsed().as_micros() as u64
     }
 
     fn wall_ms(&self) -> i64 {

@@ -459,8 +459,8 @@ impl DiskFile for SimFile {
 }
 
 impl Clock for SimDisk {
-    fn monotonic_ms(&self) -> u64 {
-        self.world.borrow().now_us / 1000
+    fn monotonic_us(&self) -> u64 {
+        self.world.borrow().now_us
     }
 
     fn wall_ms(&self) -> i64 {

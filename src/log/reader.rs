@@ -148,24 +148,25 @@ impl Store {
             None => self.place(id, partition, segment, Seek::Offset(from)).await?,
         };
         let bytes = max_bytes.clamp(READ_BYTES_MIN, READ_BYTES_MAX);
-        let (mut taken, mut next) = (0, from);
+        let (mut first, mut chosen) = (None, (from, 0));
         let found = self
-            .search(id, partition, &mut place, bytes, wanted.end, |_, head| {
+            .search(id, partition, &mut place, bytes, wanted.end, |at, head| {
                 if head.next <= wanted.from {
                     return Choice::Skip;
                 }
-                if !wanted.takes(head, taken) {
+                // The first batch is met again if it reached out of the first view: it was not taken then.
+                let taken = at - *first.get_or_insert(at);
+                if !wanted.takes(head, taken as usize) {
                     return Choice::Stop;
                 }
-                taken += head.length;
-                next = head.next;
+                chosen = (head.next, at + head.length as u64);
                 Choice::Take
             })
             .await?;
         let Some((slices, stopped_at)) = found else { return Ok(Vec::new()) };
         // A batch that was chosen but reached out of the view is not part of the answer.
-        let whole: usize = slices.iter().map(Bytes::len).sum();
-        if whole == taken {
+        let (next, chosen_end) = chosen;
+        if stopped_at == chosen_end {
             self.with_log(id, |log| {
                 if log.replacements == place.replacements {
                     log.remember(next, place.segment, stopped_at);

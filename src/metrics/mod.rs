@@ -3,6 +3,10 @@
 //! The room knows no other room: names of APIs and of errors are the caller's. A counter only grows; what is
 //! open now is a difference of two. [`ShardMetrics`] counts, [`Snapshot`] is added up and shown.
 
+mod error_counts;
+mod latency;
+mod slowest;
+mod stages;
 mod stalls;
 
 use std::{
@@ -12,6 +16,13 @@ use std::{
     time::Duration,
 };
 
+use error_counts::ErrorCounts;
+pub use error_counts::{ERROR_PAIRS_MAX, ErrorCount};
+pub use latency::Latency;
+use slowest::Slowest;
+pub use slowest::{SLOWEST_MAX, Slow};
+use stages::StageHistograms;
+pub use stages::{Laps, RequestKind, Stage, TIMED};
 use stalls::StallHistogram;
 pub use stalls::Stalls;
 
@@ -90,6 +101,9 @@ pub struct ShardMetrics {
     requests: [AtomicU64; API_KEYS_MAX],
     gauges: [AtomicU64; GAUGES.len()],
     stalls: StallHistogram,
+    stages: StageHistograms,
+    errors: ErrorCounts,
+    slowest: Slowest,
 }
 
 impl Default for ShardMetrics {
@@ -99,6 +113,9 @@ impl Default for ShardMetrics {
             requests: [const { AtomicU64::new(0) }; _],
             gauges: [const { AtomicU64::new(0) }; _],
             stalls: StallHistogram::default(),
+            stages: StageHistograms::default(),
+            errors: ErrorCounts::default(),
+            slowest: Slowest::default(),
         }
     }
 }
@@ -130,6 +147,30 @@ impl ShardMetrics {
         bump(&self.requests[index], 1);
     }
 
+    /// Counts error codes other than NONE in a response of this API. Only on the shard's own core.
+    pub fn count_errors(&self, api_key: i16, code: i16, by: u64) {
+        self.add(Counter::Errors, by);
+        self.errors.count(api_key, code, by);
+    }
+
+    /// A request is over: its answer is sent. `slow` is asked for the rest only if it was among the slowest.
+    /// Only on the shard's own core.
+    pub fn request_over(&self, laps: &Laps, slow: impl FnOnce() -> Slow) {
+        self.stages.record_all(laps);
+        self.slowest.offer(laps, slow);
+    }
+
+    /// The slowest requests of the last minutes, the slowest first: at most twice [`SLOWEST_MAX`].
+    #[must_use]
+    pub fn slowest(&self) -> Vec<Slow> {
+        self.slowest.snapshot()
+    }
+
+    /// A letter for such a request took this long to be taken up. Only on the shard's own core.
+    pub fn hopped(&self, kind: RequestKind, us: u64) {
+        self.stages.record(kind, Stage::Hop, us);
+    }
+
     /// The core's driver took this long to look at its ring again. Only on the shard's own core.
     pub fn stalled(&self, stall: Duration) {
         self.stalls.record(stall);
@@ -143,6 +184,8 @@ impl ShardMetrics {
             requests: std::array::from_fn(|index| self.requests[index].load(Relaxed)),
             gauges: std::array::from_fn(|index| self.gauges[index].load(Relaxed)),
             stalls: self.stalls.snapshot(),
+            stages: self.stages.snapshot(),
+            errors: self.errors.snapshot(),
         }
     }
 }
@@ -154,11 +197,20 @@ pub struct Snapshot {
     requests: [u64; API_KEYS_MAX],
     gauges: [u64; GAUGES.len()],
     stalls: Stalls,
+    stages: Vec<Latency>,
+    errors: Vec<ErrorCount>,
 }
 
 impl Default for Snapshot {
     fn default() -> Self {
-        Self { counters: [0; _], requests: [0; _], gauges: [0; _], stalls: Stalls::default() }
+        Self {
+            counters: [0; _],
+            requests: [0; _],
+            gauges: [0; _],
+            stalls: Stalls::default(),
+            stages: vec![Latency::default(); TIMED.len()],
+            errors: Vec::new(),
+        }
     }
 }
 
@@ -196,6 +248,17 @@ impl Snapshot {
         &self.stalls
     }
 
+    /// How long the stages of requests took, in the order of [`TIMED`].
+    pub fn stages(&self) -> impl Iterator<Item = (RequestKind, Stage, &Latency)> {
+        TIMED.iter().zip(&self.stages).map(|((kind, stage), latency)| (*kind, *stage, latency))
+    }
+
+    /// Errors in responses that have occurred, by API and code.
+    #[must_use]
+    pub fn errors(&self) -> &[ErrorCount] {
+        &self.errors
+    }
+
     /// APIs that were asked for, by key, with their numbers of requests.
     pub fn requests(&self) -> impl Iterator<Item = (i16, u64)> {
         (0..).zip(self.requests).filter(|&(_, count)| count > 0)
@@ -226,6 +289,13 @@ impl AddAssign<&Self> for Snapshot {
         self.requests.iter_mut().zip(other.requests).for_each(|(sum, more)| *sum += more);
         self.gauges.iter_mut().zip(other.gauges).for_each(|(sum, more)| *sum += more);
         self.stalls.add(&other.stalls);
+        self.stages.iter_mut().zip(&other.stages).for_each(|(sum, more)| sum.add(more));
+        for (pair, more) in &other.errors {
+            match self.errors.iter_mut().find(|(known, _)| known == pair) {
+                Some((_, sum)) => *sum += more,
+                None => self.errors.push((*pair, *more)),
+            }
+        }
     }
 }
 

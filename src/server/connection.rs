@@ -14,13 +14,13 @@ use std::{
 use futures_lite::{FutureExt, future::poll_once};
 
 use crate::{
-    handlers::{Close, Handlers, Peer, Response},
+    handlers::{Answer, Close, Handlers, Peer, Response},
     io::{
         net::Connection,
         send::{Piece, Sent},
         signal::Signal,
     },
-    metrics::Counter,
+    metrics::{Counter, Laps, Slow, Stage},
     shard::{Shard, budget::Permit},
 };
 
@@ -50,6 +50,8 @@ pub struct Served {
 
 struct InFlight {
     response: Response,
+    /// Of the request.
+    bytes: u64,
     _permit: Permit,
 }
 
@@ -151,13 +153,15 @@ async fn read_requests(handlers: &Rc<Handlers>, served: &Rc<Served>) -> Result<(
         let next = async { Some(frames.next().await) }.or(finished).await;
         let Some(next) = next else { return Ok(()) };
         let (frame, permit) = next.map_err(Closed::Frame)?;
-        served.active_ms.set(shard.clock().monotonic_ms());
-        shard.metrics().add(Counter::BytesIn, frame.len() as u64 + 4);
-        if !muted(shard, served).await {
+        let whole_us = shard.clock().monotonic_us();
+        served.active_ms.set(whole_us / 1000);
+        let bytes = frame.len() as u64 + 4;
+        shard.metrics().add(Counter::BytesIn, bytes);
+        if !muted(shard, served, whole_us / 1000).await {
             return Ok(());
         }
-        let response = handlers.dispatch(&served.peer, frame).map_err(Closed::Request)?;
-        served.queue.borrow_mut().push_back(InFlight { response, _permit: permit });
+        let response = handlers.dispatch(&served.peer, frame, whole_us).map_err(Closed::Request)?;
+        served.queue.borrow_mut().push_back(InFlight { response, bytes, _permit: permit });
         served.queued.raise();
         while served.queue.borrow().len() >= settings.in_flight_max {
             if served.written_all.get() {
@@ -169,9 +173,9 @@ async fn read_requests(handlers: &Rc<Handlers>, served: &Rc<Served>) -> Result<(
 }
 
 /// Waits until the peer has kept to its quotas; false if the connection ends before.
-async fn muted(shard: &Shard, served: &Served) -> bool {
+async fn muted(shard: &Shard, served: &Served, mut now_ms: u64) -> bool {
     loop {
-        let wait = served.peer.is_muted_for(shard.clock().monotonic_ms());
+        let wait = served.peer.is_muted_for(now_ms);
         if wait.is_zero() || served.written_all.get() {
             return !served.written_all.get();
         }
@@ -179,6 +183,7 @@ async fn muted(shard: &Shard, served: &Served) -> bool {
             return false;
         }
         served.finish.seen().or(shard.clock().sleep(wait)).await;
+        now_ms = shard.clock().monotonic_ms();
     }
 }
 
@@ -192,18 +197,19 @@ async fn write_responses(shard: &Rc<Shard>, served: &Rc<Served>) -> Result<(), C
                 None => return Ok(()),
             },
         };
-        let mut pieces = (&mut in_flight.response).await.map_err(Closed::Request)?;
-        let mut answered = vec![in_flight];
+        let Answer { mut pieces, laps } = (&mut in_flight.response).await.map_err(Closed::Request)?;
         // Whatever else is ready goes out with it.
-        let mut bytes: usize = pieces.iter().map(Piece::len).sum();
+        let mut bytes = bytes_of(&pieces);
+        let mut answered = vec![Answered { bytes, laps, of: in_flight }];
         while pieces.len() < PIECES_TOGETHER_MAX && bytes < BYTES_TOGETHER_MAX {
             let Some(mut next) = served.queue.borrow_mut().pop_front() else { break };
             match poll_once(&mut next.response).await {
                 Some(more) => {
                     let more = more.map_err(Closed::Request)?;
-                    bytes += more.iter().map(Piece::len).sum::<usize>();
-                    pieces.extend(more);
-                    answered.push(next);
+                    let of_it = bytes_of(&more.pieces);
+                    bytes += of_it;
+                    pieces.extend(more.pieces);
+                    answered.push(Answered { bytes: of_it, laps: more.laps, of: next });
                 }
                 None => {
                     waiting = Some(next);
@@ -216,9 +222,32 @@ async fn write_responses(shard: &Rc<Shard>, served: &Rc<Served>) -> Result<(), C
             shard.metrics().add(Counter::BytesOut, bytes as u64);
             let sent = served.connection.send(pieces).await.map_err(Closed::Send)?;
             count_sent(shard, &sent);
-            served.active_ms.set(shard.clock().monotonic_ms());
+        }
+        let now_us = shard.clock().monotonic_us();
+        served.active_ms.set(now_us / 1000);
+        for mut one in answered {
+            one.laps.lap(Stage::Send, now_us);
+            shard.metrics().request_over(&one.laps, || Slow {
+                laps: one.laps,
+                client_id: served.peer.client_id(),
+                peer: served.peer(),
+                bytes_in: one.of.bytes,
+                bytes_out: one.bytes as u64,
+                ended_ms: shard.clock().wall_ms(),
+            });
         }
     }
+}
+
+/// A response on its way out; holds its request's memory until it is sent.
+struct Answered {
+    of: InFlight,
+    bytes: usize,
+    laps: Laps,
+}
+
+fn bytes_of(pieces: &[Piece]) -> usize {
+    pieces.iter().map(Piece::len).sum()
 }
 
 fn count_sent(shard: &Shard, sent: &Sent) {

@@ -272,7 +272,7 @@ impl Shard {
             return self.execute(work, None).await;
         }
         self.metrics.count(Counter::Hops);
-        self.router.call(owner, work).await
+        self.router.call(owner, work, self.clock.monotonic_us()).await
     }
 
     /// Does work for partitions of this core.
@@ -337,18 +337,28 @@ impl Shard {
     /// Takes the letters that have come in. Says how many, and how many still wait to go out.
     pub fn take_letters(self: &Rc<Self>) -> usize {
         let mut count = self.router.flush();
+        let mut now_us = 0;
         while let Some(letter) = self.router.next_letter() {
+            if now_us == 0 {
+                now_us = self.clock.monotonic_us(); // once a turn: those that came together were taken up together
+            }
             count += 1;
-            self.take_letter(letter);
+            self.take_letter(letter, now_us);
         }
         count
     }
 
-    fn take_letter(self: &Rc<Self>, letter: Letter) {
+    fn take_letter(self: &Rc<Self>, letter: Letter, now_us: u64) {
         match letter {
-            Letter::Answer { ticket, answer } => self.router.answered(ticket, answer),
+            Letter::Answer { ticket, answer, written_us } => {
+                self.metrics.hopped(answer.kind(), now_us.saturating_sub(written_us));
+                self.router.answered(ticket, answer);
+            }
             Letter::Control { ticket, reply } => self.router.control_answered(ticket, reply),
-            Letter::Call { from, ticket, work } => self.take_call(from, ticket, work),
+            Letter::Call { from, ticket, work, written_us } => {
+                self.metrics.hopped(work.kind(), now_us.saturating_sub(written_us));
+                self.take_call(from, ticket, work);
+            }
             Letter::Cancel { from, ticket } => self.router.cancel(from, ticket),
             Letter::View { view, applied } => self.take_view(view, applied),
             Letter::Settings(settings) => *self.settings.borrow_mut() = settings,
@@ -373,7 +383,8 @@ impl Shard {
                 let done = self.hand_over(work);
                 spawn(Queue::Foreground, async move {
                     let answer = Answer::Produce(done.await);
-                    shard.router.post(from, Letter::Answer { ticket, answer });
+                    let written_us = shard.clock.monotonic_us();
+                    shard.router.post(from, Letter::Answer { ticket, answer, written_us });
                 });
             }
             work => {
@@ -381,7 +392,8 @@ impl Shard {
                 spawn(Queue::Foreground, async move {
                     let answer = shard.execute(work, Some(cancel)).await;
                     shard.router.ended(from, ticket);
-                    shard.router.post(from, Letter::Answer { ticket, answer });
+                    let written_us = shard.clock.monotonic_us();
+                    shard.router.post(from, Letter::Answer { ticket, answer, written_us });
                 });
             }
         }

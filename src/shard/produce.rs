@@ -73,7 +73,7 @@ impl Shard {
             return HandedOver::Here(self.hand_over(work));
         }
         self.metrics.count(Counter::Hops);
-        HandedOver::Elsewhere(self.router.call(owner, Work::Produce(work)))
+        HandedOver::Elsewhere(self.router.call(owner, Work::Produce(work), self.clock.monotonic_us()))
     }
 
     pub(super) async fn produce_here(self: &Rc<Self>, work: ProduceWork) -> Results {

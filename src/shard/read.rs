@@ -184,7 +184,7 @@ impl Shard {
             return Reading::Here(Box::pin(async move { shard.read_here(&work, Some(cancel)).await }));
         }
         self.metrics.count(Counter::Hops);
-        Reading::Elsewhere(self.router.call(owner, Work::Read(work)))
+        Reading::Elsewhere(self.router.call(owner, Work::Read(work), self.clock.monotonic_us()))
     }
 }
 

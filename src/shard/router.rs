@@ -39,6 +39,8 @@ pub enum Letter {
         ticket: Ticket,
         /// What to do.
         work: Work,
+        /// When it was written, by the clock that cores share, in microseconds.
+        written_us: u64,
     },
     /// Nobody waits for more: answer with what there is.
     Cancel {
@@ -53,6 +55,8 @@ pub enum Letter {
         ticket: Ticket,
         /// Its result.
         answer: Answer,
+        /// When it was written, as in a call.
+        written_us: u64,
     },
     /// Live settings have changed: these hold from now on.
     Settings(Arc<Settings>),
@@ -169,9 +173,9 @@ impl Router {
     }
 
     /// Sends work to another core, in order, at once; the future is its answer. Dropping it cancels.
-    pub fn call(self: &Rc<Self>, to: ShardId, work: Work) -> ShardCall {
+    pub fn call(self: &Rc<Self>, to: ShardId, work: Work, now_us: u64) -> ShardCall {
         let ticket = self.open_ticket();
-        self.post(to, Letter::Call { from: self.own, ticket, work });
+        self.post(to, Letter::Call { from: self.own, ticket, work, written_us: now_us });
         ShardCall { router: self.clone(), to, ticket }
     }
 

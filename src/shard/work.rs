@@ -9,6 +9,7 @@ use super::guest::Parcel;
 
 pub use crate::log::ReadLimits;
 use crate::{
+    metrics::RequestKind,
     model::{LeaderEpoch, Offset, TopicPartition},
     partition::{Acks, ActiveProducer, AppendError, Appended, FoundOffset, ReadError, ReadOutcome},
     record::Sound,
@@ -52,6 +53,30 @@ pub enum Answer {
     Producers(Vec<Result<Vec<ActiveProducer>, ReadError>>),
     /// Of [`Work::Guest`].
     Guest(Parcel),
+}
+
+impl Work {
+    /// What kind of request asks for it.
+    #[must_use]
+    pub const fn kind(&self) -> RequestKind {
+        match self {
+            Self::Produce(_) => RequestKind::Produce,
+            Self::Read(_) => RequestKind::Fetch,
+            _ => RequestKind::Other,
+        }
+    }
+}
+
+impl Answer {
+    /// What kind of request asked for it.
+    #[must_use]
+    pub const fn kind(&self) -> RequestKind {
+        match self {
+            Self::Produce(_) => RequestKind::Produce,
+            Self::Read(_) => RequestKind::Fetch,
+            _ => RequestKind::Other,
+        }
+    }
 }
 
 /// Batches of one request.

@@ -18,7 +18,7 @@ API_KEYS = {
     "FindCoordinator": 10, "JoinGroup": 11, "Heartbeat": 12, "LeaveGroup": 13, "SyncGroup": 14, "DescribeGroups": 15,
     "ListGroups": 16, "DeleteGroups": 42, "OffsetDelete": 47, "ApiVersions": 18, "CreateTopics": 19,
     "DeleteTopics": 20, "DeleteRecords": 21, "InitProducerId": 22, "OffsetForLeaderEpoch": 23, "DescribeConfigs": 32,
-    "CreatePartitions": 37, "DescribeClientQuotas": 48, "AlterClientQuotas": 49,
+    "CreatePartitions": 37, "ConsumerGroupHeartbeat": 68, "DescribeClientQuotas": 48, "AlterClientQuotas": 49,
 }  # fmt: skip
 
 FIRST_FLEXIBLE = {
@@ -26,7 +26,7 @@ FIRST_FLEXIBLE = {
     "OffsetCommit": 8, "OffsetFetch": 6, "FindCoordinator": 3, "JoinGroup": 6, "Heartbeat": 4, "LeaveGroup": 4,
     "SyncGroup": 4, "DescribeGroups": 5, "ListGroups": 3, "DeleteGroups": 2, "OffsetDelete": 99,
     "DeleteTopics": 4, "DeleteRecords": 2, "InitProducerId": 2, "OffsetForLeaderEpoch": 4, "DescribeConfigs": 4, "CreatePartitions": 2,
-    "DescribeClientQuotas": 1, "AlterClientQuotas": 1,
+    "DescribeClientQuotas": 1, "AlterClientQuotas": 1, "ConsumerGroupHeartbeat": 0,
 }  # fmt: skip
 
 REQUESTS = {
@@ -178,6 +178,13 @@ REQUESTS = {
     "OffsetDelete": [
         f("group_id", "string"), f("topics", [f("name", "string"), f("partitions", [f("index", "int32")])]),
     ],
+    "ConsumerGroupHeartbeat": [
+        f("group_id", "string"), f("member_id", "string", default=""), f("member_epoch", "int32"),
+        f("instance_id", "string"), f("rack_id", "string"),
+        f("rebalance_timeout_ms", "int32", default=-1), f("subscribed_topic_names", ["string"]),
+        f("subscribed_topic_regex", "string", 1), f("server_assignor", "string"),
+        f("topic_partitions", [f("topic_id", "uuid"), f("partitions", ["int32"])]),
+    ],
     "DescribeClientQuotas": [
         f("components", [f("entity_type", "string"), f("match_type", "int8"), f("match", "string")]),
         f("strict", "bool"),
@@ -192,6 +199,13 @@ REQUESTS = {
 }  # fmt: skip
 
 RESPONSES = {
+    "ConsumerGroupHeartbeat": [
+        f("throttle_time_ms", "int32"), f("error_code", "int16"), f("error_message", "string"),
+        f("member_id", "string"), f("member_epoch", "int32"), f("heartbeat_interval_ms", "int32"),
+        f("assignment", ("nullable", [
+            f("topic_partitions", [f("topic_id", "uuid"), f("partitions", ["int32"])]),
+        ])),
+    ],
     "DescribeClientQuotas": [
         f("throttle_time_ms", "int32"), f("error_code", "int16"), f("error_message", "string"),
         f("entries", [

@@ -204,3 +204,10 @@ def test_a_workload_file_does_its_runs_and_flags_win(address, new_name, tmp_path
     assert (second["mode"], second["produce"]["records"]) == ("produce", 200)
     _, text = run("run", WORKLOADS / "omb-1p-100b.toml", "--set", "rat=5", expect=1)
     assert "`rat`" in text
+
+
+def test_a_producer_s_request_carries_what_all_its_partitions_have(address, new_name):
+    """As Kafka's clients do: once one batch has lingered long enough, the others leave with it."""
+    keyed = ["--keys", "uniform:1000", "--partitions", 8, "--rate", 500, "--records", 500, "--linger-ms", 20]
+    sent, _ = run("produce", "--bootstrap", address, "--topic", new_name(), *keyed, "--json", "-")
+    assert sent["produce"]["requests"] * 3 < sent["produce"]["records"] == 500

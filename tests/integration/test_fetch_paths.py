@@ -98,6 +98,18 @@ def test_closed_segments_read_the_same_on_every_path(start, data, path):
         assert by_sendfile + directly > 20 * MIB, counts
 
 
+@pytest.mark.parametrize("path", ["auto", "direct"])
+def test_a_batch_above_every_limit_comes_from_disk_as_well(start, data, path):
+    one = start(data, "--set", f"fetch.path={path}", *SMALL_CACHE)
+    with Api(one.address) as api:
+        api.create_topic("t", configs={"segment.bytes": 4 * MIB})
+        batch = batches.build([random.Random(3).randbytes(900_000)])
+        for _ in range(12):
+            assert api.produce("t", batch).error_code == NONE
+        for limits in ({"partition_max_bytes": 1}, {"partition_max_bytes": 100_000}, {"max_bytes": 100_000}):
+            assert fetch_all(api, "t", **limits) == [unstamped(batch)] * 12, limits
+
+
 def stuck_consumers(address, partitions):
     """Connections that ask for 50 MiB and never read."""
     asked = [{"index": index, "fetch_offset": 0, "partition_max_bytes": 50 * MIB} for index in range(partitions)]

@@ -1,7 +1,9 @@
 """Metrics and health over HTTP: what they say, and that they never stand in the way of a start."""
 
+import json
 import re
 import socket
+import time
 import urllib.error
 import urllib.request
 
@@ -31,6 +33,15 @@ def value(text, name, **labels):
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
 
 
+def until(place, is_there, path="/metrics"):
+    """What is answered once it is as it should be."""
+    deadline = time.monotonic() + 20
+    while not is_there(text := get(place, path)[2]):
+        assert time.monotonic() < deadline, text
+        time.sleep(0.05)
+    return text
+
+
 def test_what_a_client_did_is_counted(start, data):
     one = start(data, "--set", "http.listen=127.0.0.1:0")
     place = place_of(one)
@@ -44,6 +55,56 @@ def test_what_a_client_did_is_counted(start, data):
     assert value(text, "corelane_requests_total", api="Produce") == 3
     assert value(text, "corelane_records_in_total") == 3
     assert value(text, "corelane_serving") == len(re.findall(r"^corelane_serving\{", text, re.MULTILINE))
+
+
+def test_errors_are_counted_by_api_and_kafkas_name(start, data):
+    one = start(data, "--set", "http.listen=127.0.0.1:0")
+    with Api(one.address) as api:
+        api.create_topic("t")
+        asked = [{"index": 7, "timestamp": -1}, {"index": 8, "timestamp": -1}]
+        api.call("ListOffsets", 6, topics=[{"name": "t", "partitions": asked}])
+    _, _, text = get(place_of(one), "/metrics")
+    assert value(text, "corelane_request_errors_total", api="ListOffsets", error="UNKNOWN_TOPIC_OR_PARTITION") == 2
+    assert value(text, "corelane_errors_total") == 2
+
+
+def test_the_stages_of_produce_and_fetch_add_up_to_their_totals(start, data):
+    one = start(data, "--set", "http.listen=127.0.0.1:0")
+    with Api(one.address) as api:
+        api.create_topic("t")
+        for n in range(5):
+            assert api.append("t", b"record") == n
+        for n in range(5):
+            api.fetch("t", n)
+    name = "corelane_request_stage_seconds"
+    # A request is over once its answer is sent: perhaps a moment after the client has it.
+    text = until(place_of(one), lambda text: value(text, f"{name}_count", stage="total", api="Fetch") == 5)
+    for kind, stages in [("Produce", ["parse", "append", "flush", "send"]), ("Fetch", ["queue", "parse", "read", "send"])]:
+        for stage in [*stages, "total"]:
+            assert value(text, f"{name}_count", api=kind, stage=stage) == 5
+            assert value(text, f"{name}_bucket", api=kind, stage=stage, le="+Inf") == 5
+        parts = sum(value(text, f"{name}_sum", api=kind, stage=stage) for stage in stages)
+        assert parts == pytest.approx(value(text, f"{name}_sum", api=kind, stage="total"))
+    # A durable append takes some time, whatever the disk.
+    assert value(text, f"{name}_sum", api="Produce", stage="flush") > 0
+
+
+def test_the_slowest_requests_are_shown_with_their_stages(start, data):
+    one = start(data, "--set", "http.listen=127.0.0.1:0")
+    with Api(one.address) as api:
+        api.create_topic("t")
+        api.append("t", b"record" * 1000)
+    until(place_of(one), lambda text: '"Produce"' in text, "/debug/slowest")
+    status, kind, text = get(place_of(one), "/debug/slowest")
+    assert status == 200 and kind == "application/json"
+    requests = json.loads(text)["requests"]
+    produce = next(one for one in requests if one["api"] == "Produce")
+    assert produce["request_bytes"] > 6000 > produce["response_bytes"] > 0
+    assert produce["peer"].startswith("127.0.0.1:")
+    assert sum(produce["stages"].values()) == produce["total_us"] == produce["slow_us"]
+    assert list(produce["stages"]) == ["append_us", "flush_us", "parse_us", "send_us"]
+    slow = [one["slow_us"] for one in requests]
+    assert slow == sorted(slow, reverse=True)
 
 
 def test_health_is_ready_once_the_ready_line_is_out(start, data):

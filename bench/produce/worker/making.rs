@@ -1,6 +1,7 @@
 //! Records made one by one: which producer serves which streams, and when a record goes from the one to the other.
 
 use std::cmp::Reverse;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::{Queued, Wake, Worker};
@@ -8,7 +9,7 @@ use crate::clock::{MILLISECOND, Nanos};
 use crate::keys::Keys;
 use crate::produce::plan::Making;
 use crate::produce::producer::Producer;
-use crate::produce::stream::Next;
+use crate::produce::stream::{Next, Taken};
 
 /// Bytes that a producer of a closed loop gathers at most before batches leave that are not full. Like Kafka's
 /// `buffer.memory`, but small enough to stay in cache.
@@ -21,6 +22,9 @@ const WAITING_RECORDS_MAX: u64 = 4_000_000;
 /// Pause after which a thread that holds that many looks again.
 const FULL_PAUSE: Nanos = MILLISECOND;
 
+/// Bytes of a request after which no further partition's batch is added. Kafka's `max.request.size`.
+const REQUEST_BYTES_MAX: usize = 1 << 20;
+
 /// A producer and its streams.
 #[derive(Debug)]
 pub(super) struct Maker {
@@ -29,12 +33,14 @@ pub(super) struct Maker {
     pub lanes: Vec<usize>,
     /// Bytes made that are in no request.
     pub waiting_bytes: usize,
+    /// Lanes that have had something since they were last looked at, the longest first.
+    gathering: VecDeque<usize>,
     closed: bool,
 }
 
 impl Maker {
     pub fn new(producer: Producer) -> Self {
-        Self { producer, lanes: Vec::new(), waiting_bytes: 0, closed: false }
+        Self { producer, lanes: Vec::new(), waiting_bytes: 0, gathering: VecDeque::new(), closed: false }
     }
 }
 
@@ -82,12 +88,51 @@ impl Worker {
         maker.producer.took(bytes);
         maker.waiting_bytes += bytes;
         self.waiting_records += 1;
+        if !std::mem::replace(&mut lane.gathering, true) {
+            maker.gathering.push_back(at);
+        }
         // A batch that has become full leaves before its linger is over.
         if lane.queued == Queued::Heap && lane.stream.next_step(&self.task.plan, now) == Next::Ready {
             lane.queued = Queued::No;
         }
         self.queue(at, now);
         true
+    }
+
+    /// Adds to a request of producer `index` what its other streams to the same broker have, full batches or not:
+    /// as Kafka's clients do, once one of them is ready.
+    pub(super) fn take_along(
+        &mut self,
+        link: usize,
+        index: usize,
+        now: Nanos,
+        taken: &mut Vec<(usize, Taken)>,
+    ) {
+        let first = taken.first().map(|(lane, _)| *lane);
+        let mut bytes = 0;
+        for _ in 0..self.makers[index].gathering.len() {
+            if bytes >= REQUEST_BYTES_MAX {
+                break;
+            }
+            let Some(at) = self.makers[index].gathering.pop_front() else { break };
+            let lane = &mut self.lanes[at];
+            // The first one's batch is in the request already, and a partition has one at most.
+            if Some(at) != first && lane.link == link && lane.queued != Queued::Rests {
+                if lane.queued == Queued::Heap {
+                    lane.queued = Queued::No;
+                }
+                let before = taken.len();
+                bytes += self.take(at, now, taken);
+                if taken.len() == before {
+                    self.queue(at, now);
+                }
+            }
+            let lane = &mut self.lanes[at];
+            lane.gathering = lane.stream.waiting_bytes() > 0;
+            if lane.gathering {
+                self.makers[index].gathering.push_back(at);
+            }
+        }
     }
 
     /// Lets everything leave that waits for a fuller batch.

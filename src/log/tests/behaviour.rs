@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use super::{Broker, DATA, Ledger, base_of, batch, joined, next_of, partition, run, settings, small};
+use super::{Broker, DATA, LONG, Ledger, base_of, batch, joined, next_of, partition, run, settings, small};
 use crate::{
     io::{clock::Clock, sim::SimDisk},
     log::{LogError, StoreOptions, generation::move_orphans},
@@ -91,6 +91,37 @@ fn a_read_starts_with_the_batch_that_holds_the_offset_and_ends_with_whole_batche
         assert_eq!(bases(read(300, 300, 1 << 20, true).await.expect("read")), [0_i64; 0]);
         let outside = read(301, 400, 100, true).await;
         assert!(matches!(outside, Err(LogError::OffsetOutOfRange { .. })), "{outside:?}");
+    });
+}
+
+#[test]
+fn a_batch_larger_than_one_look_at_the_disk_goes_out_first_whatever_the_limit() {
+    let disk = SimDisk::new(4);
+    run(&disk, async |sim, disk| {
+        let tune = |options: &mut StoreOptions| {
+            small(options);
+            (options.journal_file_bytes, options.unsettled_bytes_max) = (4 << 20, 8 << 20);
+        };
+        let broker = Broker::start_with(&sim, &disk, 1, LONG..LONG + 1, &Ledger::default(), tune).await;
+        let broker = broker.expect("a fresh start");
+        for bytes in [1_000, 400_000, 990_000, 140_000, 1_000, 500_000] {
+            broker.append(LONG, bytes, 10, false).expect("room");
+            broker.stores[0].wait_for_room().await;
+        }
+        broker.drained(&disk).await;
+        let (store, log) = broker.log(LONG);
+        let end = Offset::new(60);
+        for (n, given) in broker.ledger.borrow()[&LONG].batches.iter().enumerate().take(5) {
+            let from = Offset::new(n as i64 * 10);
+            assert!(store.read_tail(log, from, end, 1, true).is_none(), "batch {n} is on disk");
+            for max_bytes in [1, 100_000, given.len()] {
+                let read = joined(store.read(log, from, end, max_bytes, true).await.expect("readable"));
+                assert!(read == *given, "batch {n} within {max_bytes}: {} bytes", read.len());
+                let fits = given.len() <= max_bytes;
+                let read = joined(store.read(log, from, end, max_bytes, false).await.expect("readable"));
+                assert_eq!(read.len(), if fits { given.len() } else { 0 }, "batch {n} within {max_bytes}");
+            }
+        }
     });
 }
 

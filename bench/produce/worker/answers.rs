@@ -1,0 +1,163 @@
+//! What becomes of a request: acknowledged, refused, or of an outcome that nobody knows.
+
+use std::cmp::Reverse;
+use std::io;
+use std::sync::Arc;
+
+use super::{Lane, Queued, RETRY_PAUSE, Wake, Worker};
+use crate::ack_log::Ack;
+use crate::client::frame::ReadOutcome;
+use crate::clock::Nanos;
+use crate::produce::connection::{Batch, InFlight};
+use crate::produce::stream::Settled;
+
+/// Kafka's errors that promise that nothing was appended and that another try may succeed:
+/// UNKNOWN_TOPIC_OR_PARTITION, LEADER_NOT_AVAILABLE, NOT_LEADER_OR_FOLLOWER, NOT_ENOUGH_REPLICAS,
+/// FENCED_LEADER_EPOCH, UNKNOWN_LEADER_EPOCH.
+const NOTHING_APPENDED: [i16; 6] = [3, 5, 6, 19, 74, 75];
+
+/// Kafka's OUT_OF_ORDER_SEQUENCE_NUMBER: an idempotent producer's request behind one that was refused.
+const OUT_OF_ORDER: i16 = 45;
+
+impl Worker {
+    /// Reads and handles the answers that have arrived.
+    pub(super) fn receive(&mut self, at: usize) -> io::Result<()> {
+        loop {
+            let link = &mut self.links[at];
+            let Some(socket) = &link.socket else { return Ok(()) };
+            let read = link.connection.frames.read_from(socket);
+            let now = self.task.plan.clock.now();
+            let answers = self.answers(at, now);
+            let more = match (read, answers) {
+                (Err(error), _) | (_, Err(error)) => return self.lost(at, &error),
+                (Ok(ReadOutcome::Closed), _) => {
+                    return self.lost(at, &io::Error::other("the broker closed the connection"));
+                }
+                (Ok(outcome), Ok(())) => outcome == ReadOutcome::Some,
+            };
+            if !more {
+                return Ok(());
+            }
+        }
+    }
+
+    fn answers(&mut self, at: usize, now: Nanos) -> io::Result<()> {
+        let plan = Arc::clone(&self.task.plan);
+        let version = self.task.topology.produce_version;
+        while let Some((request, answer)) = self.links[at].connection.next_answer(version)? {
+            self.answered(&request, now);
+            for batch in &request.batches {
+                let records = &batch.records;
+                let seat = self.lanes[batch.stream].stream.seat;
+                let missing = || io::Error::other(format!("no answer for partition {}", seat.partition));
+                let answer = answer.of(seat.partition).ok_or_else(missing)?;
+                if answer.error_code == 0 {
+                    self.acknowledged(batch, request.sent_at, now);
+                }
+                let lane = &mut self.lanes[batch.stream];
+                let settled = if answer.error_code == 0 {
+                    if let Some(acks) = &mut self.acks {
+                        acks.push(&Ack {
+                            partition: seat.partition.unsigned_abs(),
+                            records: records.count,
+                            base_offset: answer.base_offset,
+                            run: plan.run,
+                            stream: seat.stream,
+                            first_sequence: records.first,
+                        });
+                    }
+                    lane.stream.accepted(&plan, records)
+                } else {
+                    let code = answer.error_code;
+                    self.meter.note(format!("partition {}: Kafka error {code}", seat.partition));
+                    if NOTHING_APPENDED.contains(&code) || code == OUT_OF_ORDER && lane.producer.is_some() {
+                        lane.stream.refused(&plan, records)
+                    } else {
+                        self.meter.counts.failed += u64::from(records.count);
+                        check_sequence_survives(lane)?;
+                        lane.stream.given_up(&plan, records)
+                    }
+                };
+                self.settle(batch.stream, settled, now)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A request has its answer, whatever that is.
+    pub(super) fn answered(&mut self, request: &InFlight, now: Nanos) {
+        self.meter.counts.requests += 1;
+        self.meter.counts.service.record(now - request.sent_at, 1);
+        self.outcome.last_answer = now;
+    }
+
+    pub(super) fn acknowledged(&mut self, batch: &Batch, sent_at: Nanos, now: Nanos) {
+        let counts = &mut self.meter.counts;
+        let records = u64::from(batch.records.count);
+        counts.records += records;
+        counts.bytes += batch.value_bytes;
+        counts.batch_bytes += batch.batch_bytes;
+        counts.raw_bytes += batch.raw_bytes;
+        let mut last = self.outcome.last_intended;
+        self.lanes[batch.stream].stream.for_each_time(&batch.records, sent_at, |at, times| {
+            counts.latency.record(now.saturating_sub(at), times);
+            last = last.max(at);
+        });
+        self.outcome.last_intended = last;
+        self.outcome.acknowledged += records;
+    }
+
+    pub(super) fn settle(&mut self, index: usize, settled: Settled, now: Nanos) -> io::Result<()> {
+        match settled {
+            Settled::Continue => {}
+            Settled::GaveUp(records) => {
+                self.meter.counts.failed += records;
+                check_sequence_survives(&self.lanes[index])?;
+            }
+            Settled::SendAgain => {
+                let lane = &mut self.lanes[index];
+                if lane.queued == Queued::Connection {
+                    self.links[lane.link].ready.retain(|waiting| *waiting != index);
+                }
+                lane.queued = Queued::Rests;
+                lane.due_at = now + RETRY_PAUSE;
+                self.due.push(Reverse((now + RETRY_PAUSE, Wake::Lane(index))));
+                self.refresh_at.get_or_insert(now + RETRY_PAUSE / 2);
+            }
+        }
+        self.queue(index, now);
+        Ok(())
+    }
+
+    /// A connection is gone; what was in flight on it is of unknown outcome.
+    pub(super) fn lost(&mut self, at: usize, error: &io::Error) -> io::Result<()> {
+        let now = self.task.plan.clock.now();
+        let link = &mut self.links[at];
+        link.socket = None;
+        let plan = Arc::clone(&self.task.plan);
+        for batch in link.connection.reset().iter().flat_map(|request| &request.batches) {
+            self.meter.counts.unknown += u64::from(batch.records.count);
+            let settled = self.lanes[batch.stream].stream.given_up(&plan, &batch.records);
+            // Without --reconnect the worker ends here, and an idempotent producer never has it.
+            self.settle(batch.stream, settled, now)?;
+        }
+        let address = &self.links[at].address;
+        if !self.task.plan.reconnect {
+            return Err(io::Error::new(error.kind(), format!("connection to {address} lost: {error}")));
+        }
+        self.meter.note(format!("connection to {address} lost: {error}; trying again"));
+        self.refresh_at.get_or_insert(now + RETRY_PAUSE);
+        Ok(())
+    }
+}
+
+/// An idempotent producer whose records are given up has no next sequence that the broker would take.
+fn check_sequence_survives(lane: &Lane) -> io::Result<()> {
+    if lane.producer.is_none() {
+        return Ok(());
+    }
+    let partition = lane.stream.seat.partition;
+    Err(io::Error::other(format!(
+        "the idempotent producer of partition {partition} lost records, and its sequence"
+    )))
+}

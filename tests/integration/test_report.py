@@ -1,0 +1,81 @@
+"""Reports of the load generator: what they say, and that a browser without a network shows them."""
+
+import json
+import re
+import shutil
+import subprocess
+
+import broker
+import pytest
+
+CHROMIUM = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
+PNG_BYTES_MIN = 20_000  # an empty page of this size has a tenth of it
+
+
+def bench(*words, status=0):
+    done = subprocess.run([broker.BINARY, "bench", *map(str, words)], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == status, (words, done.stdout, done.stderr)
+    return done
+
+
+@pytest.fixture(scope="module")
+def results(shared_broker, tmp_path_factory):
+    """Two short runs and what they wrote."""
+    path = tmp_path_factory.mktemp("report")
+    for name, rate in [("slow", 500), ("fast", 2000)]:
+        words = ["--bootstrap", shared_broker.address, "--topic", f"report-{name}", "--rate", rate, "--duration", "6s"]
+        outputs = ["--json", path / f"{name}.json", "--hgrm", path / f"{name}.hgrm", "--hlog", path / f"{name}.hlog"]
+        # A machine that cannot keep the rate says so; the report is one all the same.
+        subprocess.run([broker.BINARY, "bench", "e2e", *map(str, words + outputs)], timeout=60, check=False)
+    return path
+
+
+def browse(page, *flags):
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1100,2000", *flags, f"file://{page}"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+
+
+def test_a_result_says_what_it_cost_and_where_it_ran(results):
+    result = json.loads((results / "fast.json").read_text())
+    resources = result["resources"]
+    assert resources["broker"]["cpu_seconds"] > 0 and "corelane" in resources["broker"]["version"]
+    assert resources["host"]["kernel"].startswith("Linux") and resources["hiccups_us"]["count"] > 0
+    assert result["produce"]["latency_hdr"] and result["verification"]["missing"] == 0
+
+
+def test_the_percentile_file_ends_at_the_maximum(results):
+    result = json.loads((results / "fast.json").read_text())
+    lines = (results / "fast.hgrm").read_text().splitlines()
+    rows = [line.split() for line in lines if re.match(r"\s+\d", line)]
+    assert float(rows[-1][1]) == 1.0 and int(rows[-1][2]) == result["consume"]["latency_us"]["count"]
+    assert float(rows[-1][0]) == pytest.approx(result["consume"]["latency_us"]["max"] / 1000, rel=0.01)
+
+
+def test_compare_tells_ratios_and_fails_past_the_limit(results):
+    both = [results / "slow.json", results / "fast.json"]
+    said = bench("compare", *both).stdout
+    (ratio,) = re.findall(r"produce throughput .* MB/s +([\d.]+)  ", said)
+    assert 3 < float(ratio) < 5, said
+    assert "is worse by at least" in bench("compare", *reversed(both), "--fail-over", 5, status=1).stderr
+    assert "no difference seen" in bench("compare", both[0], both[0], "--fail-over", 5).stdout
+
+
+def test_what_is_no_result_is_refused(results, tmp_path):
+    other = tmp_path / "other.json"
+    other.write_text('{"schema": "something else"}')
+    assert str(other) in bench("report", other, "--html", tmp_path / "x.html", status=1).stderr
+    assert not (tmp_path / "x.html").exists()
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_browser_without_a_network_shows_the_page(results, tmp_path, scheme):
+    page, picture = tmp_path / "page.html", tmp_path / "page.png"
+    bench("compare", results / "slow.json", results / "fast.json", "--html", page)
+    text = page.read_text()
+    assert not re.search(r"""(src|href)=["']|@import|url\(""", text), "nothing is fetched from anywhere"
+    flags = ["--force-dark-mode", "--blink-settings=preferredColorScheme=0"] if scheme == "dark" else []
+    shown = browse(page, "--dump-dom", *flags)
+    assert shown.count("<svg") == 4 and "Latency by percentile" in shown and "fast as a multiple of slow" in shown
+    browse(page, f"--screenshot={picture}", *flags)
+    assert picture.stat().st_size > PNG_BYTES_MIN

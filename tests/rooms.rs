@@ -64,7 +64,11 @@ const ROOMS: &[Room] = &[
         "control decides aside: no request, no core",
     ),
     room("config", &["model"], "settings are text and values; who uses them, they do not know"),
-    room("http", &["metrics"], "tells what was counted; knows no core and no request"),
+    room(
+        "http",
+        &["metrics", "bench", "record"],
+        "tells what was counted; knows no core and no request: for its page it is a client of its own listener",
+    ),
     room("metrics", &[], "counters know nothing of what they count"),
     room("startup", &["config", "io"], "checks before anything runs"),
     room(

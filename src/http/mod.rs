@@ -7,10 +7,13 @@
 //! | `/debug/slowest`| the slowest requests of the last minutes, as JSON: see [`slowest`]           |
 //! | `/health/live`  | 200 as long as the process answers                                         |
 //! | `/health/ready` | 200 while every core serves and its disk takes writes; else 503 and why not |
+//! | `/`, `/api/`    | the same for people, with topics and records: [`page`]                    |
 //!
 //! There are no names of topics, groups or clients in it: the number of time series is fixed by the number of
 //! cores, and stays below [`SERIES_PER_CORE_MAX`] for each. Read [`text`] for the format.
 
+mod cpu;
+mod page;
 pub mod slowest;
 pub mod text;
 
@@ -26,6 +29,7 @@ use axum::{
     routing::get,
 };
 
+use self::{cpu::CpuClocks, page::Door};
 use crate::metrics::{Gauge, ShardMetrics};
 
 /// Time series of one core, at most: counters, gauges, requests by API, their errors
@@ -39,6 +43,8 @@ pub struct Watched {
     pub shards: Vec<Arc<ShardMetrics>>,
     /// What numbers are called.
     pub names: Names,
+    /// A listener of this process, for the page's questions about topics.
+    pub kafka: SocketAddr,
 }
 
 /// What Kafka calls the numbers that were counted.
@@ -79,12 +85,16 @@ pub fn serve(listener: TcpListener, watched: Watched) -> io::Result<SocketAddr> 
     let address = listener.local_addr()?;
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    let clocks = Arc::new(CpuClocks::find(watched.shards.len()));
+    let (kafka, door) = (watched.kafka, Door { bound: address });
     let router = Router::new()
-        .route("/metrics", get(metrics))
+        .route("/metrics", get(async move |State(watched): State<Arc<Watched>>| metrics(&watched, &clocks)))
         .route("/debug/slowest", get(slowest_requests))
         .route("/health/live", get(|| async { "live\n" }))
         .route("/health/ready", get(ready))
-        .with_state(Arc::new(watched));
+        .with_state(Arc::new(watched))
+        .merge(page::routes(kafka, door));
+    let router = page::guarded(router, door);
     thread::Builder::new().name("http".to_owned()).spawn(move || {
         let served = runtime.block_on(async {
             let listener = tokio::net::TcpListener::from_std(listener)?;
@@ -97,9 +107,9 @@ pub fn serve(listener: TcpListener, watched: Watched) -> io::Result<SocketAddr> 
     Ok(address)
 }
 
-async fn metrics(State(watched): State<Arc<Watched>>) -> impl IntoResponse {
+fn metrics(watched: &Watched, clocks: &CpuClocks) -> impl IntoResponse + use<> {
     let shards: Vec<_> = watched.shards.iter().map(|shard| shard.snapshot()).collect();
-    ([(CONTENT_TYPE, text::CONTENT_TYPE)], text::encode(&shards, watched.names))
+    ([(CONTENT_TYPE, text::CONTENT_TYPE)], text::encode(&shards, watched.names) + &clocks.text())
 }
 
 async fn slowest_requests(State(watched): State<Arc<Watched>>) -> impl IntoResponse {

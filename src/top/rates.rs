@@ -222,7 +222,7 @@ impl Change<'_> {
 
     fn latencies(&self) -> Vec<Latency> {
         let total =
-            |series: &Series| (series.label("stage") == "total").then(|| series.label("request").to_owned());
+            |series: &Series| (series.label("stage") == "total").then(|| series.label("api").to_owned());
         let latency = |(what, buckets): (String, Vec<(f64, f64)>)| {
             Some(Latency {
                 what,
@@ -345,7 +345,7 @@ mod tests {
     #[test]
     fn latencies_topics_and_groups_are_told_where_the_broker_tells_them() {
         let stage = |shard, total: [u32; 3]| {
-            let name = format!("{STAGES}{{shard=\"{shard}\",request=\"Produce\",stage=");
+            let name = format!("{STAGES}{{shard=\"{shard}\",api=\"Produce\",stage=");
             format!(
                 "{name}\"total\",le=\"0.001\"}} {}\n{name}\"total\",le=\"0.004\"}} {}\n\
                  {name}\"total\",le=\"+Inf\"}} {}\n{name}\"flush\",le=\"0.002\"}} 7\n",

@@ -198,7 +198,8 @@ pub fn run(
     let signals = runtime.block_on(Signals::new())?;
     // Before anybody knows that we run: the kernel's default for it would end the process.
     let hangup = runtime.block_on(async { signal(SignalKind::hangup()) })?;
-    let watched = Watched::new(metrics.clone(), Names { api: api_name, error: error_name });
+    let names = Names { api: api_name, error: error_name };
+    let watched = Watched::new(metrics.clone(), names, addresses[0]);
     let http = match http_listener {
         Some(listener) => Some(http::serve(listener, watched)?),
         None => None,

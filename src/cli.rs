@@ -15,6 +15,7 @@ use crate::{
     config::{self, Assignment, ConfigError, Place, Settings},
     log_tool::LogCommand,
     startup::available_cores,
+    top::TopArgs,
     tune::TuneCommand,
 };
 
@@ -56,6 +57,8 @@ pub enum Command {
     /// Check and apply what of the host matters to a broker
     #[command(subcommand)]
     Tune(TuneCommand),
+    /// Watch what the cores of a running broker do
+    Top(TopArgs),
 }
 
 #[derive(Debug, Parser)]
@@ -348,7 +351,7 @@ mod tests {
 
     #[test]
     fn help_fits_one_screen() {
-        let commands: [&[&str]; 14] = [
+        let commands: [&[&str]; 15] = [
             &[],
             &["serve"],
             &["bench"],
@@ -363,6 +366,7 @@ mod tests {
             &["tune", "apply"],
             &["tune", "undo"],
             &["tune", "disk"],
+            &["top"],
         ];
         for words in commands.map(|words| [words, &["--help"]].concat()) {
             let help = parse_words(&words).unwrap_err().to_string();

@@ -21,6 +21,7 @@
 //! - [`log_tool`]: `corelane log`: what a stopped data directory holds, and whether it is sound
 //! - [`admin_tool`]: `corelane topic`, `group`, `config`, `cluster`: administration of any Kafka cluster
 //! - [`tune`]: `corelane tune`: what of the host matters to a broker, knob by knob
+//! - [`top`]: `corelane top`: what the cores of a broker do, in a terminal
 //! - [`cli`]: the command line
 //! - [`docs`]: guides for people who run it: operating, benchmarking, migrating
 
@@ -45,4 +46,5 @@ pub mod partition;
 pub mod server;
 pub mod shard;
 pub mod startup;
+pub mod top;
 pub mod tune;

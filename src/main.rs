@@ -7,7 +7,7 @@ use corelane::{
     broker,
     cli::{self, Command, ServeArgs},
     config::Settings,
-    log_tool, tune,
+    log_tool, top, tune,
 };
 
 // Chosen by measurement: bench/RESULTS.md.
@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => corelane_bench::run(args),
         Command::Log(command) => log_tool::run(&command),
         Command::Tune(command) => tune::run(&command),
+        Command::Top(args) => top::run(&args),
     }
 }
 

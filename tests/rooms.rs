@@ -64,7 +64,11 @@ const ROOMS: &[Room] = &[
         "control decides aside: no request, no core",
     ),
     room("config", &["model"], "settings are text and values; who uses them, they do not know"),
-    room("http", &["metrics"], "tells what was counted; knows no core and no request"),
+    room(
+        "http",
+        &["metrics", "bench", "record"],
+        "tells what was counted; knows no core and no request: for its page it is a client of its own listener",
+    ),
     room("docs", &[], "pages for people: no code but what checks them"),
     room("metrics", &[], "counters know nothing of what they count"),
     room("startup", &["config", "io"], "checks before anything runs"),
@@ -83,9 +87,10 @@ const ROOMS: &[Room] = &[
         &["io", "config", "startup"],
         "the host's files and what the kernel grants: no broker, no core of one",
     ),
+    room("top", &["bench"], "a broker is the address of its metrics: nothing else of it"),
     room(
         "cli",
-        &["config", "startup", "bench", "log_tool", "admin_tool", "tune"],
+        &["config", "startup", "bench", "log_tool", "admin_tool", "tune", "top"],
         "words of the command line, no work",
     ),
     room(
@@ -110,7 +115,7 @@ const ROOMS: &[Room] = &[
     ),
     room(
         "main",
-        &["broker", "cli", "config", "bench", "log_tool", "admin_tool", "tune"],
+        &["broker", "cli", "config", "bench", "log_tool", "admin_tool", "tune", "top"],
         "arguments, settings, start: no logic",
     ),
     room("lib", &["model", "record", "wire"], "the map: members of the workspace under their names"),

@@ -7,14 +7,17 @@
 //! | `/debug/slowest`| the slowest requests of the last minutes, as JSON: see [`slowest`]           |
 //! | `/health/live`  | 200 as long as the process answers                                         |
 //! | `/health/ready` | 200 while every core serves and its disk takes writes; else 503 and why not |
+//! | `/`, `/api/`    | the same for people, with topics and records: [`page`]                    |
 //!
 //! The number of time series is bounded: [`SERIES_PER_CORE_MAX`] for each core; four for each of
 //! [`TOPICS_SHOWN_MAX`](crate::metrics::TOPICS_SHOWN_MAX) topics and for all others together; two for each of
 //! [`GROUP_LAGS_MAX`](crate::metrics::GROUP_LAGS_MAX) groups and topics of each core, which are those that are
 //! furthest behind. What each metric means is in `tuning/metrics.md`. Read [`text`] for the format.
 
+mod cpu;
 #[cfg(test)]
 mod documents;
+mod page;
 pub mod slowest;
 pub mod text;
 
@@ -31,6 +34,7 @@ use axum::{
     routing::get,
 };
 
+use self::{cpu::CpuClocks, page::Door};
 use crate::metrics::{Gauge, GroupLag, ShardMetrics, TopicTable};
 
 /// Time series of one core, at most: counters, gauges, requests by API, their errors
@@ -43,6 +47,8 @@ pub struct Watched {
     pub shards: Vec<Arc<ShardMetrics>>,
     /// What numbers are called.
     pub names: Names,
+    /// A listener of this process, for the page's questions about topics.
+    pub kafka: SocketAddr,
     topics: Mutex<TopicTable>,
     start: Instant,
 }
@@ -50,8 +56,8 @@ pub struct Watched {
 impl Watched {
     /// Cores that are watched from now on.
     #[must_use]
-    pub fn new(shards: Vec<Arc<ShardMetrics>>, names: Names) -> Self {
-        Self { shards, names, topics: Mutex::default(), start: Instant::now() }
+    pub fn new(shards: Vec<Arc<ShardMetrics>>, names: Names, kafka: SocketAddr) -> Self {
+        Self { shards, names, kafka, topics: Mutex::default(), start: Instant::now() }
     }
 }
 
@@ -93,12 +99,16 @@ pub fn serve(listener: TcpListener, watched: Watched) -> io::Result<SocketAddr> 
     let address = listener.local_addr()?;
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    let clocks = Arc::new(CpuClocks::find(watched.shards.len()));
+    let (kafka, door) = (watched.kafka, Door { bound: address });
     let router = Router::new()
-        .route("/metrics", get(metrics))
+        .route("/metrics", get(async move |State(watched): State<Arc<Watched>>| metrics(&watched, &clocks)))
         .route("/debug/slowest", get(slowest_requests))
         .route("/health/live", get(|| async { "live\n" }))
         .route("/health/ready", get(ready))
-        .with_state(Arc::new(watched));
+        .with_state(Arc::new(watched))
+        .merge(page::routes(kafka, door));
+    let router = page::guarded(router, door);
     thread::Builder::new().name("http".to_owned()).spawn(move || {
         let served = runtime.block_on(async {
             let listener = tokio::net::TcpListener::from_std(listener)?;
@@ -111,13 +121,13 @@ pub fn serve(listener: TcpListener, watched: Watched) -> io::Result<SocketAddr> 
     Ok(address)
 }
 
-async fn metrics(State(watched): State<Arc<Watched>>) -> impl IntoResponse {
+fn metrics(watched: &Watched, clocks: &CpuClocks) -> impl IntoResponse + use<> {
     let shards: Vec<_> = watched.shards.iter().map(|shard| shard.snapshot()).collect();
     let counts: Vec<_> = watched.shards.iter().map(|shard| shard.topics()).collect();
     let lags: Vec<_> = watched.shards.iter().flat_map(|shard| shard.lags().to_vec()).collect();
     let mut topics = watched.topics.lock().unwrap_or_else(PoisonError::into_inner);
     topics.update(&counts, watched.start.elapsed());
-    let text = text::encode(&shards, &topics, &of_all_cores(lags), watched.names);
+    let text = text::encode(&shards, &topics, &of_all_cores(lags), watched.names) + &clocks.text();
     ([(CONTENT_TYPE, text::CONTENT_TYPE)], text)
 }
 

@@ -1,0 +1,211 @@
+"""The live page, what it asks for below /api/, and `corelane top`: the same numbers in a terminal."""
+
+import base64
+import html
+import http.client
+import json
+import re
+import shutil
+import subprocess
+import urllib.error
+import urllib.parse
+import urllib.request
+
+import batches
+import broker
+import pytest
+from apis import Api
+from test_http import place_of
+
+TIMEOUT_S = 60
+CHROMIUM = shutil.which("chromium")
+NAME = "with.dots_and-<b>"  # no such topic: Kafka's names have no brackets
+
+
+@pytest.fixture
+def one(start, data):
+    return start(data, "--set", "http.listen=127.0.0.1:0")
+
+
+@pytest.fixture
+def place(one):
+    return place_of(one)
+
+
+def ask(place, path, method="GET", **headers):
+    """Status, headers and body of an answer; headers are sent as they are given."""
+    connection = http.client.HTTPConnection(place, timeout=TIMEOUT_S)
+    try:
+        connection.putrequest(method, path, skip_host="Host" in headers)
+        for name, value in headers.items():
+            connection.putheader(name.replace("_", "-"), value)
+        connection.endheaders()
+        answer = connection.getresponse()
+        return answer.status, answer.headers, answer.read().decode()
+    finally:
+        connection.close()
+
+
+def api(place, path, status=200):
+    found, headers, body = ask(place, f"/api/{path}")
+    assert found == status, body
+    assert headers["content-type"] == "application/json"
+    return json.loads(body)
+
+
+def test_topics_and_their_partitions_are_listed(one, place):
+    assert api(place, "topics") == {"topics": [], "left_off": 0}
+    with Api(one.address) as kafka:
+        kafka.create_topic("b", 3)
+        kafka.create_topic("a")
+        kafka.append("b", b"1", b"2", partition=1)
+    wanted = [{"name": name, "internal": False, "partitions": count} for name, count in (("a", 1), ("b", 3))]
+    assert api(place, "topics")["topics"] == wanted
+    found = api(place, "topics/b")
+    assert [(p["partition"], p["log_start_offset"], p["high_watermark"]) for p in found["partitions"]] == [
+        (0, 0, 0),
+        (1, 0, 2),
+        (2, 0, 0),
+    ]
+
+
+def test_records_are_shown_as_text_json_or_hex(one, place):
+    record = batches.Record(b"\x00\xff", b'{"a":[1,2.50]}', timestamp=1_700_000_000_000)
+    with Api(one.address) as kafka:
+        kafka.create_topic("t")
+        kafka.append("t", record, batches.Record(None, None, timestamp=1_700_000_000_000), b"plain")
+    first, second, third = api(place, "topics/t/0?offset=earliest")["records"]
+    assert (first["offset"], first["timestamp"], first["headers"]) == (0, 1_700_000_000_000, [])
+    assert first["key"] == {"as": "hex", "text": "00 ff", "bytes": 2, "cut": False}
+    assert first["value"]["as"] == "json" and first["value"]["text"] == '{\n  "a": [\n    1,\n    2.50\n  ]\n}'
+    assert (second["key"], second["value"]) == (None, None)
+    assert (third["value"]["as"], third["value"]["text"]) == ("text", "plain")
+    as_hex = api(place, "topics/t/0?offset=2&as=hex")["records"]
+    assert [one["value"]["text"] for one in as_hex] == ["70 6c 61 69 6e"]
+
+
+@pytest.mark.parametrize("codec", ["none", "gzip"])
+def test_records_are_read_from_any_offset_in_pages(one, place, codec):
+    with Api(one.address) as kafka:
+        kafka.create_topic("t")
+        for n in range(10):
+            records = batches.build([b"%d-%d" % (n, m) for m in range(10)], codec=codec)
+            assert kafka.produce("t", records).error_code == 0
+    seen, at = [], 0
+    while at < 100:
+        page = api(place, f"topics/t/0?offset={at}&max=7")
+        assert page["from"] == at and len(page["records"]) <= 7 and page["next"] > at
+        seen += [(record["offset"], record["value"]["text"]) for record in page["records"]]
+        at = page["next"]
+    assert seen == [(n, f"{n // 10}-{n % 10}") for n in range(100)]
+    latest = api(place, "topics/t/0?offset=latest&max=3")
+    assert [record["offset"] for record in latest["records"]] == [97, 98, 99]
+    assert latest["next"] == latest["high_watermark"] == 100
+    beyond = api(place, "topics/t/0?offset=9999")
+    assert (beyond["from"], beyond["records"]) == (100, [])
+
+
+def test_a_large_value_is_cut_and_an_answer_is_bounded(one, place):
+    with Api(one.address) as kafka:
+        kafka.create_topic("t")
+        for _ in range(100):
+            kafka.append("t", b"\xff" * 60_000)
+    page = api(place, "topics/t/0?offset=0&max=200")
+    value = page["records"][0]["value"]
+    assert value["cut"] and value["bytes"] == 60_000 and len(value["text"].split()) == 16_384
+    assert 0 < len(page["records"]) < 100 and page["next"] == page["records"][-1]["offset"] + 1
+
+
+def test_what_makes_no_sense_is_refused_with_a_reason(one, place):
+    with Api(one.address) as kafka:
+        kafka.create_topic("t")
+    unknown = api(place, f"topics/{urllib.parse.quote(NAME)}", status=404)
+    assert unknown == {"error": f"there is no topic {NAME}"}
+    assert "there is no partition 7" in api(place, "topics/t/7", status=404)["error"]
+    assert api(place, "topics/nobody/0", status=404)["error"] == "there is no partition 0 of topic nobody"
+    assert "max=0" in api(place, "topics/t/0?max=0", status=400)["error"]
+    # Asking did not make them.
+    assert [topic["name"] for topic in api(place, "topics")["topics"]] == ["t"]
+    assert ask(place, "/api/topics/t/x")[0] == 400
+    for method in ("POST", "PUT", "DELETE", "OPTIONS"):
+        for path in ("/", "/api/topics", "/api/topics/t/0"):
+            assert ask(place, path, method)[0] == 405, (method, path)
+
+
+def test_another_origin_is_told_nothing(place):
+    port = place.rsplit(":", 1)[1]
+    for host in ("evil.example", f"evil.example:{port}", "127.0.0.1.evil.example", "10.1.2.3"):
+        for path in ("/", "/api/topics", "/metrics"):
+            assert ask(place, path, Host=host)[0] == 421, (host, path)
+    for host in ("localhost", f"localhost:{port}", place, f"[::1]:{port}"):
+        assert ask(place, "/api/topics", Host=host)[0] == 200, host
+    for headers in ({"Origin": "http://evil.example"}, {"Sec_Fetch_Site": "cross-site"}):
+        status, answered, _ = ask(place, "/api/topics", **headers)
+        assert status == 403 and "access-control-allow-origin" not in answered
+    _, answered, _ = ask(place, "/api/topics")
+    assert answered["cross-origin-resource-policy"] == "same-origin"
+    assert answered["x-content-type-options"] == "nosniff"
+
+
+def test_topics_are_not_told_where_other_hosts_can_ask(start, data):
+    one = start(data, "--set", "http.listen=0.0.0.0:0")
+    place = place_of(one).replace("0.0.0.0", "127.0.0.1")
+    assert ask(place, "/metrics", Host="broker.example")[0] == 200
+    assert "loopback" in api(place, "topics", status=403)["error"]
+
+
+def test_the_page_may_load_nothing_from_elsewhere(place):
+    status, headers, text = ask(place, "/")
+    assert status == 200 and headers["content-type"].startswith("text/html")
+    policy = headers["content-security-policy"]
+    (nonce,) = set(re.findall(r"'nonce-(\w+)'", policy))
+    assert policy.startswith("default-src 'none'; ") and text.count(f'nonce="{nonce}"') == 2
+    assert nonce not in ask(place, "/")[1]["content-security-policy"]
+    assert "{{" not in text
+
+
+def browser(tmp_path, *words):
+    options = ("--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000", "--window-size=1280,1400")
+    profile = f"--user-data-dir={tmp_path / 'profile'}"
+    done = subprocess.run(
+        [CHROMIUM, *options, profile, *words], capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")
+def test_a_browser_shows_cores_topics_and_records(one, place, tmp_path):
+    markup = b"<img src=x onerror=document.title='owned'>"
+    with Api(one.address) as kafka:
+        kafka.create_topic("orders", 2)
+        kafka.append("orders", batches.Record(b"k-1", b'{"total":12.50}'), markup)
+    page = browser(tmp_path, "--dump-dom", f"http://{place}/#/topics/orders/0")
+    cores = len(re.findall(r"\d", re.search(r"cores ([\d,]+)\)", one.ready_line).group(1)))
+    assert f"{cores} core" in page and "all serve" in page
+    text = html.unescape(re.sub(r"<[^>]*>", "\0", re.sub(r"(?s)<(script|style).*?</\1>", "", page)))
+    for words in ("Requests /s", "orders", "High watermark", '"total": 12.50', "k-1", markup.decode()):
+        assert words in text, f"{words} is not in\n{page}"
+    assert "<title>corelane</title>" in page and "<img" not in page
+    picture = tmp_path / "page.png"
+    browser(tmp_path, f"--screenshot={picture}", f"http://{place}/#/topics/orders/0")
+    assert picture.read_bytes().startswith(base64.b64decode("iVBORw0KGgo="))
+
+
+def test_top_prints_one_frame_as_text(one, place):
+    with Api(one.address) as kafka:
+        kafka.create_topic("t")
+    status, printed, said = broker.run("top", "--metrics", f"http://{place}/metrics", "--once", "--interval-ms", "200")
+    assert status == 0, said
+    head, *lines = printed.splitlines()
+    assert place in head and "all serve" in head
+    columns = next(line for line in lines if line.startswith("core")).split()
+    assert columns[:6] == ["core", "busy", "in/s", "out/s", "req/s", "conns"]
+    assert any(re.match(r"0 +[█·]+ +\d+% ", line) for line in lines), printed
+
+
+def test_top_says_why_it_shows_nothing(place):
+    status, printed, said = broker.run("top", "--metrics", f"http://{place}/nowhere", "--once")
+    assert (status, printed) == (1, "") and "404" in said, said
+    status, _, said = broker.run("top", "--metrics", f"http://{place}/metrics")
+    assert status == 1 and "--once" in said, said

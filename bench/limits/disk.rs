@@ -178,7 +178,8 @@ fn parallel(
             .map(|_| {
                 scope.spawn(|| -> io::Result<()> {
                     let mut piece = Aligned::new(bytes);
-                    while began.elapsed() < step {
+                    // One piece at least: on a host that is slow to start threads the time may be over by now.
+                    loop {
                         let Some(at) = place(layout, turn.fetch_add(1, Ordering::Relaxed), bytes) else {
                             break;
                         };
@@ -189,6 +190,9 @@ fn parallel(
                         };
                         whole(moved, bytes)?;
                         done.fetch_add(bytes as u64, Ordering::Relaxed);
+                        if began.elapsed() >= step {
+                            break;
+                        }
                     }
                     Ok(())
                 })

@@ -82,7 +82,7 @@ fn throughput(connections: usize, step: Duration) -> io::Result<f64> {
                 scope.spawn(move || {
                     let block = vec![0_u8; WRITE_BYTES];
                     // The receiver sees the end when this is dropped.
-                    while began.elapsed() < step && sender.write_all(&block).is_ok() {}
+                    while sender.write_all(&block).is_ok() && began.elapsed() < step {}
                 });
                 scope.spawn(move || {
                     let mut block = vec![0_u8; WRITE_BYTES];
@@ -128,7 +128,7 @@ fn ping_pong(step: Duration, spin: bool) -> io::Result<PingPong> {
         });
         let began = Instant::now();
         let mut message = [7; MESSAGE_BYTES];
-        while began.elapsed() < step {
+        while times.histogram().is_empty() || began.elapsed() < step {
             let sent = Instant::now();
             one.write_all(&message)?;
             take(&mut one, &mut message, spin)?;

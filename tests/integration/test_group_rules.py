@@ -9,6 +9,7 @@ import batches
 import wire
 from apis import Api
 from errors import (
+    GROUP_ID_NOT_FOUND,
     ILLEGAL_GENERATION,
     INVALID_SESSION_TIMEOUT,
     INVALID_TOPIC_EXCEPTION,
@@ -216,6 +217,19 @@ def test_nobody_else_writes_to_the_offsets_topic(api, new_name):
     before = api.offset(OFFSETS_TOPIC, -1)
     assert api.produce(OFFSETS_TOPIC, batch).error_code == INVALID_TOPIC_EXCEPTION
     assert api.offset(OFFSETS_TOPIC, -1) == before
+
+
+@pytest.mark.parametrize("version", range(2, 10))
+def test_a_group_without_members_takes_commits_without_a_generation_whoever_sends_them(api, new_name, topic, version):
+    """librdkafka's consumer of the new protocol names itself even where it assigned its partitions by hand."""
+    group = new_name()
+    find(api, group)
+    for member_id in ("", "never-joined"):
+        assert commit(api, group, topic, 5, version, member_id=member_id) == NONE
+    assert commit(api, group, topic, 6, version, member_id="never-joined", generation_id=1) == UNKNOWN_MEMBER_ID
+    no_such_group = commit(api, new_name(), topic, 6, version, member_id="m", generation_id=1)
+    assert no_such_group == (GROUP_ID_NOT_FOUND if version >= 9 else ILLEGAL_GENERATION)
+    assert committed(api, group, topic).offset == 5
 
 
 def test_rights_are_told_only_where_they_are_asked_for(api, new_name):

@@ -80,19 +80,15 @@ def test_a_new_group_waits_three_seconds_for_more_members_by_default(start, data
 def pair(api, address, new_name):
     """A stable group of a leader and a follower: its name, generation, and both members' connections and ids."""
     group = new_name()
-    find(api, group)
+    first = lead(api, group)
     with Api(address) as other:
-        answers = two_joins(api, other, group)
-        # A slow machine may have answered the first before it read the second.
-        while len({one.generation_id for one in answers}) > 1 or not any(len(one.members) == 2 for one in answers):
-            rejoin = [
-                (one, one.send("JoinGroup", 3, group_id=group, member_id=answer.member_id, protocols=RANGE))
-                for one, answer in zip((api, other), answers, strict=True)
-            ]
-            answers = [one.receive(sent) for one, sent in rejoin]
-        members = list(zip((api, other), [one.member_id for one in answers], strict=True))
-        members.sort(key=lambda member: member[1] != answers[0].leader)
-        yield group, answers[0].generation_id, members
+        sent = other.send("JoinGroup", 3, group_id=group, protocols=RANGE, rebalance_timeout_ms=10_000)
+        leader = api, first.member_id
+        api.until(lambda: beat(leader, group, first.generation_id) == REBALANCE_IN_PROGRESS, "no rebalance")
+        values = {"group_id": group, "member_id": first.member_id, "rebalance_timeout_ms": 10_000}
+        again = api.call("JoinGroup", 3, protocols=RANGE, **values)
+        follower = other, other.receive(sent).member_id
+        yield group, again.generation_id, [leader, follower]
 
 
 def sync(member, group, generation, members=()):

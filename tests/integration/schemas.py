@@ -18,7 +18,7 @@ API_KEYS = {
     "FindCoordinator": 10, "JoinGroup": 11, "Heartbeat": 12, "LeaveGroup": 13, "SyncGroup": 14, "DescribeGroups": 15,
     "ListGroups": 16, "DeleteGroups": 42, "OffsetDelete": 47, "ApiVersions": 18, "CreateTopics": 19,
     "DeleteTopics": 20, "DeleteRecords": 21, "InitProducerId": 22, "OffsetForLeaderEpoch": 23, "DescribeConfigs": 32,
-    "CreatePartitions": 37, "ConsumerGroupHeartbeat": 68, "DescribeClientQuotas": 48, "AlterClientQuotas": 49,
+    "DescribeLogDirs": 35, "CreatePartitions": 37, "ConsumerGroupHeartbeat": 68, "DescribeClientQuotas": 48, "AlterClientQuotas": 49,
 }  # fmt: skip
 
 FIRST_FLEXIBLE = {
@@ -26,7 +26,7 @@ FIRST_FLEXIBLE = {
     "OffsetCommit": 8, "OffsetFetch": 6, "FindCoordinator": 3, "JoinGroup": 6, "Heartbeat": 4, "LeaveGroup": 4,
     "SyncGroup": 4, "DescribeGroups": 5, "ListGroups": 3, "DeleteGroups": 2, "OffsetDelete": 99,
     "DeleteTopics": 4, "DeleteRecords": 2, "InitProducerId": 2, "OffsetForLeaderEpoch": 4, "DescribeConfigs": 4, "CreatePartitions": 2,
-    "DescribeClientQuotas": 1, "AlterClientQuotas": 1, "ConsumerGroupHeartbeat": 0,
+    "DescribeClientQuotas": 1, "AlterClientQuotas": 1, "ConsumerGroupHeartbeat": 0, "DescribeLogDirs": 2,
 }  # fmt: skip
 
 REQUESTS = {
@@ -113,6 +113,7 @@ REQUESTS = {
         f("include_synonyms", "bool", 1),
         f("include_documentation", "bool", 3),
     ],
+    "DescribeLogDirs": [f("topics", [f("name", "string"), f("partitions", ["int32"])])],
     "CreatePartitions": [
         f("topics", [f("name", "string"), f("count", "int32"), f("assignments", [f("broker_ids", ["int32"])])]),
         f("timeout_ms", "int32", default=30_000),
@@ -421,6 +422,19 @@ RESPONSES = {
                 f("kind", "int8", 3),
                 f("documentation", "string", 3),
             ]),
+        ]),
+    ],
+    "DescribeLogDirs": [
+        f("throttle_time_ms", "int32"),
+        f("error_code", "int16", 3),
+        f("results", [
+            f("error_code", "int16"),
+            f("log_dir", "string"),
+            f("topics", [f("name", "string"), f("partitions", [
+                f("partition_index", "int32"), f("partition_size", "int64"), f("offset_lag", "int64"), f("is_future_key", "bool"),
+            ])]),
+            f("total_bytes", "int64", 4),
+            f("usable_bytes", "int64", 4),
         ]),
     ],
     "CreatePartitions": [

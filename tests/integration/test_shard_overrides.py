@@ -145,7 +145,7 @@ def test_a_core_has_a_disk_of_its_own_and_any_number_of_cores_finds_what_is_on_i
                 until_measured(one)
                 assert sum(metric(one, "disk_reserve_bytes")) <= max(reserve)
         one.kill() if at else one.stop()
-    done = subprocess.run([broker.BINARY, "log", "verify", "--data", data], capture_output=True, text=True, check=False)
+    done = subprocess.run([broker.BINARY, "log", "verify", data], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     one = start(data, "--config", file)
     with Api(one.address) as api:

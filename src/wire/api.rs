@@ -3,7 +3,7 @@
 //! This table is the only source for what ApiVersions says, what dispatch accepts and which header a
 //! version has. A version stands here only if every field of it works.
 //!
-//! Source: Kafka 4.0, `ApiKeys` and the message schemas; compat-trap rules are said at their rows.
+//! Source: Kafka 4.0, `ApiKeys` and the message schemas; what clients infer is said at their rows.
 
 /// Numbers of the APIs on the wire, for use as patterns.
 #[derive(Debug, Clone, Copy)]

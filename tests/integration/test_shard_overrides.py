@@ -109,7 +109,7 @@ def log_dirs(api):
     """For each directory, the partitions that are in it."""
     answer = api.call("DescribeLogDirs", 4, topics=None)
     return {
-        found.log_dir: {partition.partition_index for topic in found.topics for partition in topic.partitions}
+        found.log_dir: {partition.index for topic in found.topics for partition in topic.partitions}
         for found in answer.results
     }
 

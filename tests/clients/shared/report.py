@@ -18,6 +18,7 @@ OWN = [
     "idle connection",
 ]
 SCENARIOS = OWN[:4] + list(rebalances.SCENARIOS) + OWN[4:]
+LONG = "idle for ten minutes"  # a run of its own
 RESULTS, REPORT, LISTS = SOURCES / "report.json", SOURCES / "REPORT.md", SOURCES / "suites"
 HEAD = """# What clients say
 
@@ -46,17 +47,27 @@ def keep(kind, name, one):
     return results
 
 
+def merged(client, found):
+    """`found`, and what is known of the same version from runs of other scenarios."""
+    known = load()["clients"].get(client, {"version": "", "scenarios": {}})
+    if known["version"] != found["version"]:
+        return found
+    before = {name: one for name, one in known["scenarios"].items() if name in (*SCENARIOS, LONG)}
+    return {**found, "scenarios": {**before, **found["scenarios"]}}
+
+
 def row(cells):
     return f"| {' | '.join(map(str, cells))} |"
 
 
 def table(results):
     """Clients below each other, one column for each scenario."""
-    yield row(["client", "version", *SCENARIOS])
-    yield row(["---"] * (2 + len(SCENARIOS)))
+    columns = [*SCENARIOS, LONG]
+    yield row(["client", "version", *columns])
+    yield row(["---"] * (2 + len(columns)))
     for client, of_client in sorted(results.items()):
         found = of_client["scenarios"]
-        yield row([client, of_client["version"], *[found[name]["result"] if name in found else "" for name in SCENARIOS]])
+        yield row([client, of_client["version"], *[found[name]["result"] if name in found else "" for name in columns]])
 
 
 def details(results, kind):

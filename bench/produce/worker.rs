@@ -102,6 +102,8 @@ struct Lane {
     stream: Stream,
     /// Id and epoch, if idempotent.
     producer: Option<(i64, i16)>,
+    /// How often in a row the broker has missed a sequence before the oldest batch.
+    gaps: u32,
     maker: Option<usize>,
     link: usize,
     queued: Queued,
@@ -181,6 +183,8 @@ pub fn run(task: Task, meter: Meter) -> io::Result<Outcome> {
             link.connection.reset().iter().flat_map(|r| &r.batches).map(|b| u64::from(b.records.count)).sum();
         worker.meter.counts.unknown += lost;
     }
+    let unsettled: u64 = worker.lanes.iter().map(|lane| lane.stream.unsettled()).sum();
+    worker.meter.counts.unknown += unsettled;
     if let Some(acks) = &mut worker.acks {
         acks.flush()?;
     }
@@ -212,9 +216,12 @@ impl Worker {
                 self.makers[maker].lanes.push(self.lanes.len());
                 self.links[link].maker = Some(maker).filter(|_| plan.schedule.is_none());
             }
+            let producer = self.task.producer_ids.get(&seat.slot).copied();
+            let stream = Stream::new(seat, quota, supply);
             self.lanes.push(Lane {
-                stream: Stream::new(seat, quota, supply),
-                producer: self.task.producer_ids.get(&seat.slot).copied(),
+                stream: if producer.is_some() { stream.idempotent() } else { stream },
+                producer,
+                gaps: 0,
                 maker,
                 link,
                 queued: Queued::No,

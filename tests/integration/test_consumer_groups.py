@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient
 
 import broker as broker_process
 
-WAIT_S = 20.0  # only so that what waits for ever fails its test
+WAIT_S = 120.0  # only so that what waits for ever fails its test
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ def place_of(one):
 
 
 def get(place, path):
-    with urllib.request.urlopen(f"http://{place}{path}", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://{place}{path}", timeout=60) as answer:
         return answer.status, answer.headers["content-type"], answer.read().decode()
 
 
@@ -39,7 +39,7 @@ def value(text, name, **labels):
 
 def until(place, is_there, path="/metrics"):
     """What is answered once it is as it should be."""
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + 120
     while not is_there(text := get(place, path)[2]):
         assert time.monotonic() < deadline, text
         time.sleep(0.05)

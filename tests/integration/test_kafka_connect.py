@@ -14,7 +14,7 @@ import pytest
 from test_groups import committed
 from test_other_languages import directory, fetch, need
 
-WAIT_S = 90.0  # only so that a worker that hangs fails its test
+WAIT_S = 240.0  # only so that a worker that hangs fails its test
 STANDALONE = "org.apache.kafka.connect.cli.ConnectStandalone"
 DISTRIBUTED = "org.apache.kafka.connect.cli.ConnectDistributed"
 TEXT = "org.apache.kafka.connect.storage.StringConverter"

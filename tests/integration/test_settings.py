@@ -46,7 +46,7 @@ def test_another_address_is_advertised_where_it_is_told(start, data):
 
 def corelane(*words):
     """Exit status, what went to stdout, what went to stderr."""
-    done = subprocess.run([BINARY, *map(str, words)], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run([BINARY, *map(str, words)], capture_output=True, text=True, timeout=120, check=False)
     return done.returncode, done.stdout, done.stderr
 
 

@@ -11,7 +11,7 @@ import uuid
 
 from schemas import API_KEYS, FIRST_FLEXIBLE, REQUESTS, RESPONSES
 
-TIMEOUT_S = 30.0  # only so that a test which waits for ever fails instead
+TIMEOUT_S = 120.0  # only so that a test which waits for ever fails instead
 _NUMBERS = {"int8": ">b", "int16": ">h", "int32": ">i", "int64": ">q", "uint32": ">I", "bool": ">?", "float64": ">d"}
 _DEFAULTS = {"string": None, "bytes": None, "uuid": uuid.UUID(int=0), "bool": False}
 

@@ -145,6 +145,8 @@ struct Worker {
     unfinished: usize,
     /// When to ask for leaders and open lost connections again.
     refresh_at: Option<Nanos>,
+    /// What no new connection would mend.
+    fatal: Option<io::Error>,
     outcome: Outcome,
 }
 
@@ -170,6 +172,7 @@ pub fn run(task: Task, meter: Meter) -> io::Result<Outcome> {
         dirty: Vec::new(),
         unfinished: task.seats.len(),
         refresh_at: None,
+        fatal: None,
         outcome: Outcome::default(),
         task,
     };
@@ -269,6 +272,9 @@ impl Worker {
             }
             if let Some(acks) = &mut self.acks {
                 acks.flush()?;
+            }
+            if let Some(error) = self.fatal.take() {
+                return Err(error);
             }
             if self.unfinished == 0 {
                 return Ok(());
@@ -394,7 +400,7 @@ impl Worker {
                     for batch in &request.batches {
                         self.acknowledged(batch, request.sent_at, now);
                         let settled = self.lanes[batch.stream].stream.accepted(&plan, &batch.records);
-                        self.settle(batch.stream, settled, now)?;
+                        self.settle(batch.stream, settled, now);
                     }
                 }
             }

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::io;
 use std::sync::Arc;
 
-use super::{Lane, Queued, RETRY_PAUSE, Wake, Worker};
+use super::{Queued, RETRY_PAUSE, Wake, Worker};
 use crate::ack_log::Ack;
 use crate::client::frame::ReadOutcome;
 use crate::clock::Nanos;
@@ -81,17 +81,21 @@ impl Worker {
                     let out_of_order = code == OUT_OF_ORDER && idempotent;
                     if out_of_order && lane.stream.is_oldest(records) {
                         lane.gaps += 1;
-                        check_gaps(lane)?;
+                        if lane.gaps > GAPS_MAX {
+                            self.fatal.get_or_insert_with(|| gap_of(seat.partition));
+                        }
                     }
                     if NOTHING_APPENDED.contains(&code) || out_of_order {
                         lane.stream.refused(&plan, records, request.sent_at)
                     } else {
                         self.meter.counts.failed += u64::from(records.count);
-                        check_sequence_survives(lane)?;
+                        if idempotent {
+                            self.fatal.get_or_insert_with(|| sequence_lost(seat.partition));
+                        }
                         lane.stream.given_up(&plan, records)
                     }
                 };
-                self.settle(batch.stream, settled, now)?;
+                self.settle(batch.stream, settled, now);
             }
         }
         Ok(())
@@ -120,12 +124,11 @@ impl Worker {
         self.outcome.acknowledged += records;
     }
 
-    pub(super) fn settle(&mut self, index: usize, settled: Settled, now: Nanos) -> io::Result<()> {
+    pub(super) fn settle(&mut self, index: usize, settled: Settled, now: Nanos) {
         match settled {
             Settled::Continue => {}
             Settled::GaveUp(records) => {
                 self.meter.counts.failed += records;
-                check_sequence_survives(&self.lanes[index])?;
             }
             Settled::SendAgain => {
                 let lane = &mut self.lanes[index];
@@ -139,7 +142,6 @@ impl Worker {
             }
         }
         self.queue(index, now);
-        Ok(())
     }
 
     /// A connection is gone; what was in flight on it is sent again by an idempotent producer, else of unknown
@@ -158,7 +160,7 @@ impl Worker {
                     self.meter.counts.unknown += u64::from(batch.records.count);
                     lane.stream.given_up(&plan, &batch.records)
                 };
-                self.settle(batch.stream, settled, now)?;
+                self.settle(batch.stream, settled, now);
             }
         }
         let address = &self.links[at].address;
@@ -172,23 +174,15 @@ impl Worker {
 }
 
 /// The oldest batch of an idempotent producer is out of order again and again.
-fn check_gaps(lane: &Lane) -> io::Result<()> {
-    if lane.gaps <= GAPS_MAX {
-        return Ok(());
-    }
-    let partition = lane.stream.seat.partition;
-    Err(io::Error::other(format!(
+fn gap_of(partition: i32) -> io::Error {
+    io::Error::other(format!(
         "partition {partition}: the broker does not know the sequence that it has acknowledged (Kafka error {OUT_OF_ORDER})"
-    )))
+    ))
 }
 
 /// An idempotent producer whose records are given up has no next sequence that the broker would take.
-fn check_sequence_survives(lane: &Lane) -> io::Result<()> {
-    if lane.producer.is_none() {
-        return Ok(());
-    }
-    let partition = lane.stream.seat.partition;
-    Err(io::Error::other(format!(
+fn sequence_lost(partition: i32) -> io::Error {
+    io::Error::other(format!(
         "the idempotent producer of partition {partition} lost records, and its sequence"
-    )))
+    ))
 }

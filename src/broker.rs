@@ -494,7 +494,7 @@ async fn serve_core(parts: CoreParts) -> Result<(), String> {
     let ring = Ring::new(&ring_options(own, parts.disk), parts.doorbell)
         .map_err(|error| format!("io_uring: {error}"))?;
     let disk: Rc<dyn Disk> = Rc::new(DirectDisk::new(ring.clone()));
-    let clock: Rc<dyn Clock> = Rc::new(CoreClock::new());
+    let clock: Rc<dyn Clock> = Rc::new(CoreClock::of(ring.clone()));
     let router = Router::new(parts.id, parts.senders, parts.incoming);
 
     // The driver must run before anything is read; letters are taken once there is a shard.

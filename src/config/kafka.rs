@@ -111,7 +111,6 @@ pub(super) const KAFKA: &[Row] = &[
     kafka("group.consumer.assignors", List, Some("uniform,range"), NotActedOn, "Server-side assignors of consumer groups, the preferred one first."),
     kafka("group.consumer.max.heartbeat.interval.ms", Int, Some("15000"), NotActedOn, "Longest heartbeat interval a consumer group may have."),
     kafka("group.consumer.max.session.timeout.ms", Int, Some("60000"), NotActedOn, "Longest session timeout a consumer group may have."),
-    kafka("group.consumer.migration.policy", String, Some("bidirectional"), NotActedOn, "Which moves between the classic and the new group protocol are allowed."),
     kafka("group.consumer.min.heartbeat.interval.ms", Int, Some("5000"), NotActedOn, "Shortest heartbeat interval a consumer group may have."),
     kafka("group.consumer.min.session.timeout.ms", Int, Some("45000"), NotActedOn, "Shortest session timeout a consumer group may have."),
     kafka("group.coordinator.append.linger.ms", Int, Some("5"), NotActedOn, "How long the group coordinator gathers writes; here writes gather while one is in flight."),

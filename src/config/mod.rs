@@ -34,7 +34,7 @@ pub use file::{Assignment, ShardsOf};
 pub use load::load;
 pub use reference::reference;
 pub use show::{Difference, Effective};
-pub use value::{CoreChoice, Endpoint, FetchPath, Unit};
+pub use value::{CoreChoice, Endpoint, FetchPath, GroupMigration, Unit};
 
 /// Most shards that one broker runs.
 pub const SHARDS_MAX: usize = 256;
@@ -117,6 +117,8 @@ pub struct Settings {
     pub group_consumer_heartbeat_ms: u64,
     /// `group.consumer.max.size`
     pub group_consumer_size_max: usize,
+    /// `group.consumer.migration.policy`
+    pub group_migration: GroupMigration,
     /// `offsets.retention.minutes`, in milliseconds.
     pub offsets_retention_ms: i64,
     /// `producer.id.expiration.ms`

@@ -329,6 +329,8 @@ const OWN: &[Row] = &[
         "How often members under the consumer protocol are told to send a heartbeat."),
     row("group.consumer.max.size", "2147483647", number(Count, 1..=I32_MAX, |d, n| d.settings.group_consumer_size_max = n as usize),
         "Most members of one group under the consumer protocol."),
+    row("group.consumer.migration.policy", "bidirectional", text(|d, t| t.parse().map(|policy| d.settings.group_migration = policy)),
+        "Which way groups with live members may go over to the other protocol: disabled, upgrade (to the consumer protocol), downgrade or bidirectional."),
     row("offsets.retention.minutes", "10080", number(Count, 1..=I32_MAX, |d, n| d.settings.offsets_retention_ms = n * 60_000),
         "Minutes that offsets of an empty group are kept."),
     row("offsets.retention.check.interval.ms", "10min", number(Milliseconds, 1..=I32_MAX, |d, n| d.settings.offsets_retention_check_ms = n as u64),

@@ -197,7 +197,12 @@ impl Admin {
     }
 }
 
-fn check(what: &'static str, topic: &str, code: i16, text: Option<&StrBytes>) -> Result<(), AdminError> {
+pub(super) fn check(
+    what: &'static str,
+    topic: &str,
+    code: i16,
+    text: Option<&StrBytes>,
+) -> Result<(), AdminError> {
     if code == 0 {
         return Ok(());
     }

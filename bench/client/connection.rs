@@ -1,5 +1,6 @@
 //! One blocking connection: a request, its answer, in a version that both sides speak.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
@@ -17,11 +18,21 @@ use super::versions::Versions;
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const UNSUPPORTED_VERSION: i16 = 35;
 
+/// Features of a broker by name (KIP-584): the highest level of each.
+#[derive(Debug, Clone, Default)]
+pub struct Features {
+    /// What its software can do.
+    pub supported: BTreeMap<String, i16>,
+    /// What its cluster has agreed to.
+    pub finalized: BTreeMap<String, i16>,
+}
+
 /// One blocking connection to a broker, with the versions that it speaks.
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
     pub(super) versions: Versions,
+    pub(super) features: Features,
     correlation: i32,
 }
 
@@ -33,7 +44,8 @@ impl Connection {
     pub fn connect(address: &str) -> Result<Self, AdminError> {
         let stream = connect(address, CALL_TIMEOUT)
             .map_err(|source| AdminError::Unreachable { address: address.to_owned(), source })?;
-        let mut broker = Self { stream, versions: Versions::default(), correlation: 0 };
+        let (versions, features) = (Versions::default(), Features::default());
+        let mut broker = Self { stream, versions, features, correlation: 0 };
         broker.ask_versions()?;
         Ok(broker)
     }
@@ -46,18 +58,32 @@ impl Connection {
         let mut request = ApiVersionsRequest::default();
         request.client_software_name = StrBytes::from(super::CLIENT_ID);
         request.client_software_version = StrBytes::from(env!("CARGO_PKG_VERSION"));
-        // A broker that does not know version 3 answers in version 0 with error 35 (KIP-511).
-        let frame = self.round_trip(&request, 3)?;
-        let answer = request::decode::<ApiVersionsRequest, ApiVersionsResponse>(frame, 3);
-        let answer = match answer {
-            Ok((_, answer)) if answer.error_code != UNSUPPORTED_VERSION => answer,
-            _ => {
-                let frame = self.round_trip(&ApiVersionsRequest::default(), 0)?;
-                request::decode::<ApiVersionsRequest, ApiVersionsResponse>(frame, 0)?.1
+        // Version 4 names the features whose lowest level is 0 as well. A broker that does not know a version answers
+        // in version 0 with error 35 (KIP-511).
+        let mut answer = ApiVersionsResponse::default();
+        for version in [4, 3, 0] {
+            let frame = if version > 0 {
+                self.round_trip(&request, version)?
+            } else {
+                self.round_trip(&ApiVersionsRequest::default(), version)?
+            };
+            match request::decode::<ApiVersionsRequest, ApiVersionsResponse>(frame, version) {
+                Ok((_, said)) if said.error_code != UNSUPPORTED_VERSION => {
+                    answer = said;
+                    break;
+                }
+                Err(error) if version == 0 => return Err(error.into()),
+                _ => {}
             }
-        };
+        }
         self.versions =
             Versions::new(answer.api_keys.iter().map(|api| (api.api_key, api.min_version, api.max_version)));
+        let supported = answer.supported_features.iter();
+        let finalized = answer.finalized_features.iter();
+        self.features = Features {
+            supported: supported.map(|one| (one.name.to_string(), one.max_version)).collect(),
+            finalized: finalized.map(|one| (one.name.to_string(), one.max_version_level)).collect(),
+        };
         Ok(())
     }
 

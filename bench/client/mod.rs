@@ -2,10 +2,12 @@
 //!
 //! [`versions`] (what both sides speak), [`frame`] (bytes of a connection to whole responses), [`request`]
 //! (Produce and Fetch as they go out, their answers), [`connection`] and [`admin`] (the blocking calls before and between the
-//! load: who leads what, create a topic, where a log ends), [`group`] (a member of a consumer group).
+//! load: who leads what, create a topic, where a log ends), [`describe`] (what a cluster says of itself), [`group`] (a
+//! member of a consumer group).
 
 pub mod admin;
 pub mod connection;
+pub mod describe;
 pub mod frame;
 pub mod group;
 pub mod request;

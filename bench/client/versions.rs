@@ -11,17 +11,21 @@ pub mod key {
     pub const METADATA: i16 = 3;
     pub const CREATE_TOPICS: i16 = 19;
     pub const INIT_PRODUCER_ID: i16 = 22;
+    pub const DESCRIBE_CONFIGS: i16 = 32;
+    pub const DESCRIBE_CLUSTER: i16 = 60;
 }
 
 /// What we speak: `(api key, lowest, highest)`. The lowest are what the message definitions still have, the
 /// highest what has been tried. Produce stops at 12 and Fetch at 17, Kafka 4.0's.
-const OURS: [(i16, i16, i16); 6] = [
+const OURS: [(i16, i16, i16); 8] = [
     (key::PRODUCE, 3, 12),
     (key::FETCH, 4, 17),
     (key::LIST_OFFSETS, 1, 10),
     (key::METADATA, 1, 12),
     (key::CREATE_TOPICS, 2, 7),
     (key::INIT_PRODUCER_ID, 0, 5),
+    (key::DESCRIBE_CONFIGS, 1, 4),
+    (key::DESCRIBE_CLUSTER, 0, 1),
 ];
 
 /// The broker and we have no version of this API in common.
@@ -44,6 +48,11 @@ impl Versions {
     /// From `(api key, lowest, highest)` as the broker lists them.
     pub fn new(ranges: impl IntoIterator<Item = (i16, i16, i16)>) -> Self {
         Self(ranges.into_iter().map(|(key, low, high)| (key, (low, high))).collect())
+    }
+
+    /// The highest version of `api_key` that the broker speaks.
+    pub fn highest(&self, api_key: i16) -> Option<i16> {
+        self.0.get(&api_key).map(|(_, high)| *high)
     }
 
     /// The highest version of `api_key` that both sides speak.

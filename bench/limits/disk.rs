@@ -179,10 +179,7 @@ fn parallel(
                 scope.spawn(|| -> io::Result<()> {
                     let mut piece = Aligned::new(bytes);
                     // One piece at least: on a host that is slow to start threads the time may be over by now.
-                    loop {
-                        let Some(at) = place(layout, turn.fetch_add(1, Ordering::Relaxed), bytes) else {
-                            break;
-                        };
+                    while let Some(at) = place(layout, turn.fetch_add(1, Ordering::Relaxed), bytes) {
                         let moved = if write {
                             rustix::io::pwrite(&scratch.file, piece.get(), at)?
                         } else {

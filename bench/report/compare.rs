@@ -7,6 +7,7 @@
 //! Source: B. Efron, R. Tibshirani, "An Introduction to the Bootstrap", ch. 13 (percentile intervals); H. Künsch,
 //! "The jackknife and the bootstrap for general stationary observations" (blocks).
 
+use super::cluster::{Difference, differences};
 use super::read::{Interval, Run};
 
 /// Seconds at the start of a run that are not compared: connections, caches and clocks come up.
@@ -15,6 +16,8 @@ const WARM_UP_SECONDS: u64 = 1;
 const RESAMPLES: usize = 2_000;
 /// Seconds that stay together.
 const BLOCK: usize = 3;
+/// Most sides (senders, readers) that are compared: those of a run with a few readers.
+const SIDES_MAX: usize = 12;
 /// Of the interval.
 const CONFIDENCE: f64 = 0.95;
 /// The same comparison gives the same text.
@@ -69,6 +72,8 @@ pub struct Comparison {
     pub b: String,
     /// What could be compared.
     pub rows: Vec<Row>,
+    /// What was not the same on both sides.
+    pub differences: Vec<Difference>,
 }
 
 /// What is taken of a second.
@@ -93,7 +98,7 @@ fn ms(second: &Interval, quantile: &str) -> Option<f64> {
 /// Which have nothing in common, or are too short.
 pub fn compare(a: &[Run], b: &[Run]) -> Result<Comparison, String> {
     let mut rows = Vec::new();
-    for role in ["produce", "consume"] {
+    for role in sides_of(a, b) {
         let seconds = |runs: &[Run]| -> Vec<Interval> {
             let sides = runs.iter().flat_map(|run| run.sides().filter(|(name, _)| *name == role));
             sides
@@ -130,14 +135,26 @@ pub fn compare(a: &[Run], b: &[Run]) -> Result<Comparison, String> {
     }
     if rows.is_empty() {
         return Err(
-            "nothing to compare: both need the same side, produce or consume, and five seconds".to_owned()
+            "nothing to compare: both need the same side, such as produce or consume, and five seconds"
+                .to_owned(),
         );
     }
     let name = |runs: &[Run]| match runs {
         [one] => one.name.clone(),
         several => format!("{} and {} more", several[0].name, several.len() - 1),
     };
-    Ok(Comparison { a: name(a), b: name(b), rows })
+    Ok(Comparison { a: name(a), b: name(b), rows, differences: differences(a, b) })
+}
+
+/// The sides that any of them has, each once, in the order in which a run names them.
+fn sides_of<'a>(a: &'a [Run], b: &'a [Run]) -> Vec<&'a str> {
+    let mut names = Vec::new();
+    for (name, _) in a.iter().chain(b).flat_map(Run::sides) {
+        if !names.contains(&name) && names.len() < SIDES_MAX {
+            names.push(name);
+        }
+    }
+    names
 }
 
 fn interval(a: &[f64], b: &[f64]) -> (f64, f64) {
@@ -197,6 +214,12 @@ pub fn text(comparison: &Comparison) -> String {
         let _ =
             writeln!(text, "{:<20} {a:>14} {b:>14} {:>7.3}  {between:<16}  {verdict}", row.name, row.ratio);
     }
+    if !comparison.differences.is_empty() {
+        text.push_str("\nSettings that differ\n");
+    }
+    for Difference { of, name, a, b } in &comparison.differences {
+        let _ = writeln!(text, "{:<44} {a}  ->  {b}", format!("{of} {name}"));
+    }
     text
 }
 
@@ -250,6 +273,19 @@ mod tests {
     fn what_differs_less_than_it_varies_is_no_difference() {
         let row = p99(&run(noisy(1000.0)), &run(noisy(1005.0)));
         assert_eq!((row.verdict(), row.worse_by()), ("no difference seen", 0.0), "{row:?}");
+    }
+
+    #[test]
+    fn further_readers_are_compared_each_with_its_like() {
+        let with_tail = |p99: f64| {
+            let mut run = run(noisy(1000.0));
+            run.roles.insert("tail-1".to_owned(), self::run(noisy(p99)).produce.expect("a side"));
+            run
+        };
+        let found = compare(&[with_tail(10.0)], &[with_tail(20.0)]).expect("comparable");
+        let row = found.rows.iter().find(|row| row.name == "tail-1 p99").expect("is compared");
+        assert!((row.ratio - 2.0).abs() < 0.01, "{row:?}");
+        assert!(found.differences.is_empty());
     }
 
     #[test]

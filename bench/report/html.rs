@@ -1,10 +1,12 @@
 //! One self-contained page: results of one or several runs, with plots. It asks no network for anything.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::Value;
 
+use super::cluster::Cluster;
 use super::compare::Comparison;
 use super::plot::{self, Bar, Line, PlotError, short};
 use super::read::{Interval, Run, Side, histogram};
@@ -12,6 +14,10 @@ use super::table::QUANTILES;
 
 /// Most runs on one page: more lines than this nobody tells apart.
 pub const RUNS_MAX: usize = 12;
+/// Most sides (senders, readers) of all runs that are listed and drawn.
+const SIDES_MAX: usize = 12;
+/// With more sides than these, a plot shows one line of each.
+const SIDES_IN_DETAIL: usize = 2;
 /// Points of a percentile plot for each halving of the distance to 100 %.
 const TICKS_PER_HALF_DISTANCE: u32 = 5;
 
@@ -29,6 +35,9 @@ table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nu
 th, td { padding: 4px 10px 4px 0; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; } tr:last-child td { border-bottom: 0; }
 svg { display: block; width: 100%; height: auto; } svg rect[fill='#FFFFFF'] { fill: none; }
+.tree td { white-space: normal; overflow-wrap: anywhere; vertical-align: top; }
+.tree table td:first-child { white-space: nowrap; }
+.words th, .words td { text-align: left; white-space: normal; overflow-wrap: anywhere; vertical-align: top; }
 details summary { cursor: pointer; } pre { margin: 0; white-space: pre-wrap; }";
 
 /// The page of some runs, or of a comparison of two.
@@ -131,37 +140,47 @@ fn summary(runs: &[Run]) -> Markup {
             ("lateness", side.lateness_us.clone()),
         ]
     };
+    let sides = sides(runs);
+    let left_out = runs.iter().map(|run| run.sides().count()).sum::<usize>() - sides.len();
     html! {
         table {
             tr {
                 th { "" } th { "records" } th { "seconds" } th { "records/s" } th { "MB/s" } th { "requests/s" } th { "" }
                 @for (name, _) in QUANTILES { th { (name) } }
             }
-            @for run in runs {
-                @for (role, side) in run.sides() {
-                    @for (at, (what, times)) in rows(side).into_iter().enumerate() {
-                        @if times.len() > 1 {
-                            tr {
-                                @if at == 0 {
-                                    td { @if runs.len() > 1 { (run.name) " " } (role) }
-                                    td { (side.records) } td { (short(side.seconds)) }
-                                    td { (format!("{:.0}", side.records_per_second)) }
-                                    td { (format!("{:.1}", side.bytes_per_second / 1e6)) }
-                                    td { (format!("{:.0}", side.requests_per_second)) }
-                                } @else {
-                                    td { } td { } td { } td { } td { } td { }
-                                }
-                                td { (what) }
-                                @for (name, _) in QUANTILES {
-                                    td { (times.get(name).map_or_else(|| "-".to_owned(), |us| format!("{} ms", short(us / 1e3)))) }
-                                }
-                            }
+            @for (run, role, side) in &sides {
+                @for (at, (what, times)) in rows(side).into_iter().filter(|(_, times)| times.len() > 1).enumerate() {
+                    tr {
+                        @if at == 0 {
+                            td { @if runs.len() > 1 { (run.name) " " } (role) }
+                            td { (side.records) } td { (short(side.seconds)) }
+                            td { (format!("{:.0}", side.records_per_second)) }
+                            td { (format!("{:.1}", side.bytes_per_second / 1e6)) }
+                            td { (format!("{:.0}", side.requests_per_second)) }
+                        } @else {
+                            td { } td { } td { } td { } td { } td { }
+                        }
+                        td { (what) }
+                        @for (name, _) in QUANTILES {
+                            td { (times.get(name).map_or_else(|| "-".to_owned(), |us| format!("{} ms", short(us / 1e3)))) }
                         }
                     }
                 }
             }
         }
+        @if left_out > 0 { p.quiet { (left_out) " more are in the result and not on this page." } }
+        @for run in runs {
+            @for (role, seconds) in run.caught_up_seconds.iter().filter(|(role, _)| run.roles.contains_key(*role)).take(SIDES_MAX) {
+                p.quiet { @if runs.len() > 1 { (run.name) " " } (role) " had all there was after " (short(*seconds)) " s." }
+            }
+        }
     }
+}
+
+/// What is listed and drawn: the sides of all runs, as many as one can still tell apart.
+fn sides(runs: &[Run]) -> Vec<(&Run, &str, &Side)> {
+    let sides = runs.iter().flat_map(|run| run.sides().map(move |(role, side)| (run, role, side)));
+    sides.take(SIDES_MAX).collect()
 }
 
 /// A side's name on a page of several runs.
@@ -171,41 +190,38 @@ fn name_of(run: &Run, role: &str, what: &str, several: bool) -> String {
 
 fn plots(runs: &[Run]) -> Result<Markup, PlotError> {
     let several = runs.len() > 1;
+    let sides = sides(runs);
+    let in_detail = !several && sides.len() <= SIDES_IN_DETAIL;
     let mut lines = Vec::new();
-    for run in runs {
-        for (role, side) in run.sides() {
-            for (what, encoded) in [("latency", &side.latency_hdr), ("service", &side.service_hdr)] {
-                // On a page of several runs the service times would be too much.
-                let Some(times) = histogram(encoded.as_deref()).filter(|_| what == "latency" || !several)
-                else {
-                    continue;
-                };
-                let point = |step: hdrhistogram::iterators::IterationValue<u64>| {
-                    let quantile = step.quantile_iterated_to();
-                    (quantile < 1.0).then(|| (1.0 / (1.0 - quantile), step.value_iterated_to() as f64 / 1e6))
-                };
-                let points = times.iter_quantiles(TICKS_PER_HALF_DISTANCE).filter_map(point).collect();
-                lines.push(Line { name: name_of(run, role, what, several), points });
-            }
+    for (run, role, side) in &sides {
+        for (what, encoded) in [("latency", &side.latency_hdr), ("service", &side.service_hdr)] {
+            let Some(times) = histogram(encoded.as_deref()).filter(|_| what == "latency" || in_detail) else {
+                continue;
+            };
+            let point = |step: hdrhistogram::iterators::IterationValue<u64>| {
+                let quantile = step.quantile_iterated_to();
+                (quantile < 1.0).then(|| (1.0 / (1.0 - quantile), step.value_iterated_to() as f64 / 1e6))
+            };
+            let points = times.iter_quantiles(TICKS_PER_HALF_DISTANCE).filter_map(point).collect();
+            lines.push(Line { name: name_of(run, role, what, several), points });
         }
     }
     let over_time = |what: &str, value: &dyn Fn(&Interval) -> Option<f64>| {
-        let mut lines = Vec::new();
-        for run in runs {
-            for (role, side) in run.sides() {
-                let point = |interval: &Interval| Some((interval.second as f64, value(interval)?));
-                // The last second is not a whole one.
-                let whole = side.intervals.len().saturating_sub(1).max(1);
-                let points: Vec<_> = side.intervals.iter().take(whole).filter_map(point).collect();
-                lines.push(Line { name: name_of(run, role, what, several), points });
-            }
-        }
-        lines
+        let line = |(run, role, side): &(&Run, &str, &Side)| {
+            let point = |interval: &Interval| Some((interval.second as f64, value(interval)?));
+            // The last second is not a whole one.
+            let whole = side.intervals.len().saturating_sub(1).max(1);
+            let points: Vec<_> = side.intervals.iter().take(whole).filter_map(point).collect();
+            Line { name: name_of(run, role, what, several), points }
+        };
+        // Commits move no bytes and have no latency.
+        let is_something = |line: &Line| line.points.iter().any(|(_, value)| *value > 0.0);
+        sides.iter().map(line).filter(is_something).collect::<Vec<_>>()
     };
     let quantile =
         |name: &'static str| move |interval: &Interval| interval.latency_us.get(name).map(|us| us / 1e3);
     let mut latency = over_time("p99", &quantile("p99"));
-    if !several {
+    if in_detail {
         latency.splice(0..0, over_time("p50", &quantile("p50")));
         latency.extend(over_time("max", &quantile("max")));
     }
@@ -279,6 +295,17 @@ fn compared(comparison: &Comparison) -> Result<Markup, PlotError> {
                 }
             }
         }
+        @if !comparison.differences.is_empty() {
+            h2 { "Settings that differ" }
+            div.card.words {
+                table {
+                    tr { th { "" } th { (comparison.a) } th { (comparison.b) } }
+                    @for one in &comparison.differences {
+                        tr { td { (one.of) " " (one.name) } td { (one.a) } td { (one.b) } }
+                    }
+                }
+            }
+        }
     })
 }
 
@@ -294,12 +321,55 @@ fn details(run: &Run, named: bool) -> Markup {
             p { "Bytes written to the broker's disk for each byte taken: " (format!("{ratio:.3}")) }
         }
         @for (name, value) in parts {
-            @if let Some(value) = value { h2 { (name) } div.card { (tree(value)) } }
+            @if let Some(value) = value { h2 { (name) } div.card.tree { (tree(value)) } }
         }
+        @if let Some(cluster) = &run.cluster { (told(cluster, run.broker_version())) }
         details.card {
-            summary { "Settings" }
+            summary { "Settings of the run" }
             table { @for (name, value) in &run.settings { @if !value.is_null() { tr { td { (name) } td { (plain(value)) } } } } }
         }
+    }
+}
+
+/// What the cluster told of itself.
+fn told(cluster: &Cluster, version: Option<&str>) -> Markup {
+    let levels = |levels: &BTreeMap<String, i16>| {
+        let each: Vec<_> = levels.iter().map(|(name, level)| format!("{name} {level}")).collect();
+        each.join(", ")
+    };
+    let rows = [
+        ("version", version.unwrap_or("not told by the protocol, and not this host's").to_owned()),
+        ("cluster", cluster.cluster_id.clone()),
+        ("brokers", cluster.brokers.to_string()),
+        ("broker that was asked", cluster.broker.to_string()),
+        ("APIs up to", levels(&cluster.api_versions)),
+        ("features agreed to", levels(&cluster.finalized_features)),
+        ("features supported up to", levels(&cluster.supported_features)),
+    ];
+    let settings = [("of the topic", &cluster.topic_settings), ("of the broker", &cluster.broker_settings)];
+    html! {
+        h2 { "Broker" }
+        div.card.words {
+            table {
+                @for (name, value) in rows.iter().filter(|(_, value)| !value.is_empty()) {
+                    tr { td { (name) } td { (value) } }
+                }
+            }
+        }
+        @for (of, settings) in settings.iter().filter(|(_, settings)| !settings.is_empty()) {
+            details.card.words {
+                summary { "Settings " (of) ": those that are no defaults, and those that figures depend on" }
+                table {
+                    tr { th { "setting" } th { "value" } th { "from" } }
+                    @for (name, setting) in settings.iter() {
+                        tr.quiet[setting.source == "default"] {
+                            td { (name) } td { (setting.value.as_deref().unwrap_or("none")) } td { (setting.source) }
+                        }
+                    }
+                }
+            }
+        }
+        @if cluster.left_out > 0 { p.quiet { (cluster.left_out) " more settings were left out." } }
     }
 }
 

@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::serialization::{Serializer as _, V2DeflateSerializer};
 use serde::Serialize;
 
+use super::cluster::Cluster;
 use super::table::QUANTILES;
 use crate::ack_log::AckVerdict;
 use crate::clock::{Nanos, SECOND};
@@ -75,6 +76,9 @@ pub struct Document<'a> {
     /// What the run cost, and where it ran.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resources: Option<&'a Resources>,
+    /// The cluster, as it tells of itself. Absent: it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<Cluster>,
     /// What this host can do at all, if `bench limits` has measured it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<serde_json::Value>,
@@ -259,6 +263,7 @@ mod tests {
             points: Vec::new(),
             write_amplification: None,
             resources: None,
+            cluster: None,
             limits: None,
         };
         let value = serde_json::to_value(&document).expect("serializes");

@@ -85,7 +85,9 @@ pub fn percentiles(lines: &[Line]) -> Result<String, PlotError> {
 /// Values over the seconds of a run.
 pub fn over_time(lines: &[Line], unit: &str, logarithmic: bool) -> Result<String, PlotError> {
     let end = lines.iter().flat_map(|line| &line.points).map(|point| point.0).fold(1.0, f64::max);
-    over(lines, 0.0..end, false, "seconds", &|x| format!("{x:.0}"), unit, logarithmic)
+    // A short run has an axis with halves of seconds on it.
+    let digits = usize::from(end < 10.0);
+    over(lines, 0.0..end, false, "seconds", &|x| format!("{x:.digits$}"), unit, logarithmic)
 }
 
 /// Latency (ms, logarithmic) over throughput: where a sweep bends.

@@ -12,6 +12,7 @@ use hdrhistogram::serialization::Deserializer;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::cluster::Cluster;
 use super::json::SCHEMA_VERSION;
 
 /// Largest file that is taken for a result.
@@ -38,12 +39,20 @@ pub struct Run {
     pub produce: Option<Side>,
     /// The reading side.
     pub consume: Option<Side>,
+    /// Further ones: `tail-1`, `catch-1`, `commit`.
+    #[serde(default)]
+    pub roles: BTreeMap<String, Side>,
+    /// When each reader first had all there was.
+    #[serde(default)]
+    pub caught_up_seconds: BTreeMap<String, f64>,
     /// Bytes written to the broker's disk for each byte taken.
     pub write_amplification: Option<f64>,
     /// What verification found.
     pub verification: Option<Value>,
     /// What the run cost, and where it ran.
     pub resources: Option<Value>,
+    /// The cluster, as it told of itself.
+    pub cluster: Option<Cluster>,
     /// What this host can do at all.
     pub limits: Option<Value>,
     /// The points of a sweep.
@@ -131,11 +140,16 @@ impl Run {
         Ok(run)
     }
 
-    /// The sides that took part, with their names.
-    pub fn sides(&self) -> impl Iterator<Item = (&'static str, &Side)> {
-        [("produce", &self.produce), ("consume", &self.consume)]
-            .into_iter()
-            .filter_map(|(name, side)| Some((name, side.as_ref()?)))
+    /// The sides that took part, with their names: the sending one, the reading ones.
+    pub fn sides(&self) -> impl Iterator<Item = (&str, &Side)> {
+        let sides = [("produce", &self.produce), ("consume", &self.consume)];
+        let sides = sides.into_iter().filter_map(|(name, side)| Some((name, side.as_ref()?)));
+        sides.chain(self.roles.iter().map(|(name, side)| (name.as_str(), side)))
+    }
+
+    /// Version of the broker's software, where it ran on the generator's host.
+    pub fn broker_version(&self) -> Option<&str> {
+        self.resources.as_ref()?.pointer("/broker/version")?.as_str()
     }
 }
 

@@ -41,7 +41,7 @@ struct Broker {
     pid: u32,
     /// As it was started.
     command: String,
-    /// What `--version` says, of a corelane.
+    /// What `--version` says, of a corelane; of an Apache Kafka, the name of the archive it runs from.
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<String>,
     /// Of it and its children.

@@ -7,7 +7,7 @@ use std::process::Command;
 
 /// Longest command line that is kept.
 const COMMAND_BYTES_MAX: usize = 2048;
-/// Most open files that are looked at to find the data directory.
+/// Most open files that are looked at to find the data directory or the archive.
 const FILES_LOOKED_AT_MAX: usize = 512;
 
 /// What one process has used.
@@ -124,15 +124,30 @@ pub fn command(pid: u32) -> Option<String> {
     Some(text)
 }
 
-/// What a corelane says of its version.
+/// What a corelane says of its version, or the archive that a Kafka runs from.
 pub fn version(pid: u32) -> Option<String> {
     let program = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
     let name = program.file_name()?.to_str()?;
+    if name == "java" {
+        let names = open_files(pid).filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()));
+        return names.filter_map(|name| kafka_of(&name)).next();
+    }
     if !name.starts_with("corelane") {
         return None;
     }
     let said = Command::new(&program).arg("--version").output().ok()?;
     Some(String::from_utf8_lossy(&said.stdout).trim().to_owned())
+}
+
+/// `kafka_2.13-4.1.0.jar` is Apache Kafka 4.1.0; the first number is Scala's.
+fn kafka_of(file: &str) -> Option<String> {
+    let (_, version) = file.strip_prefix("kafka_")?.strip_suffix(".jar")?.split_once('-')?;
+    Some(format!("Apache Kafka {version}"))
+}
+
+fn open_files(pid: u32) -> impl Iterator<Item = PathBuf> {
+    let files = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().take(FILES_LOOKED_AT_MAX);
+    files.filter_map(|file| fs::read_link(file.ok()?.path()).ok())
 }
 
 /// Resident memory with what is shared divided among those who share it.
@@ -144,8 +159,7 @@ pub fn proportional_bytes(pid: u32) -> Option<u64> {
 pub fn data_mount(pid: u32) -> Option<String> {
     let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo")).ok()?;
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    for file in fs::read_dir(format!("/proc/{pid}/fd")).ok()?.take(FILES_LOOKED_AT_MAX) {
-        let Some(path) = file.ok().and_then(|file| fs::read_link(file.path()).ok()) else { continue };
+    for path in open_files(pid) {
         if is_data(&path)
             && let Some(mount) = mount_of(&mounts, &path)
         {
@@ -192,6 +206,12 @@ mod tests {
         child.wait().expect("ends");
         assert!(found && tree.resident_bytes() > 0);
         assert!(Tree::read(u32::MAX).since(&tree).is_none());
+    }
+
+    #[test]
+    fn a_kafka_is_known_by_the_archive_that_it_runs_from() {
+        assert_eq!(kafka_of("kafka_2.13-4.1.0.jar").as_deref(), Some("Apache Kafka 4.1.0"));
+        assert_eq!(kafka_of("kafka-clients-4.1.0.jar"), None);
     }
 
     #[test]

@@ -5,9 +5,11 @@ use std::time::UNIX_EPOCH;
 
 use super::measure::Measured;
 use super::settings;
-use crate::args::Mode;
+use crate::args::{CommonArgs, Mode};
+use crate::client::admin::Admin;
 use crate::clock::{Nanos, SECOND};
 use crate::consume::partition::Received;
+use crate::report::cluster::Cluster;
 use crate::report::json::{Document, PartitionCount, SCHEMA_VERSION, Side, SweepPoint};
 use crate::report::read::Run;
 use crate::report::{hgrm, html, table};
@@ -119,10 +121,18 @@ impl Measured {
             verification: outcome.verdict.as_ref(),
             acknowledgements: outcome.acks.as_ref(),
             resources: outcome.resources.as_ref(),
+            cluster: described(self.mode.shared().0),
             limits: crate::limits::known(),
             points,
         }
     }
+}
+
+/// The cluster of a run. What it does not want to say is no fault of the run.
+fn described(common: &CommonArgs) -> Option<Cluster> {
+    let said = Admin::new(&common.bootstrap).describe(&common.topic);
+    let said = said.inspect_err(|error| eprintln!("the cluster does not tell its settings: {error}"));
+    Some(Cluster::new(said.ok()?))
 }
 
 /// Shows a run and writes what its flags ask for; `points` are those of a sweep. `Ok(false)`: something was wrong.

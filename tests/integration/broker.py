@@ -9,7 +9,7 @@ import subprocess
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 BINARY = os.environ.get("CORELANE_BIN", str(TARGET / "release" / "corelane"))
-WAIT_S = 30.0  # only so that a hanging broker fails a test instead of the whole run
+WAIT_S = 120.0  # only so that a hanging broker fails a test instead of the whole run
 LOG_LINES_SHOWN = 60
 
 

@@ -24,7 +24,7 @@ SETTINGS = {
     },
 }
 KEYS = 200
-WAIT_S = 60
+WAIT_S = 120.0
 
 
 class Busy:

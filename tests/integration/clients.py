@@ -12,7 +12,7 @@ import pytest
 
 from batches import Record
 
-WAIT_S = 60.0  # only so that a client which waits for ever fails its test
+WAIT_S = 120.0  # only so that a client which waits for ever fails its test
 SIZE_MAX = 8 << 20
 Time = namedtuple("Time", "ms")  # a place to consume from, beside "beginning", "end" and an offset
 

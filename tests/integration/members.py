@@ -8,7 +8,7 @@ import confluent_kafka
 import pytest
 from confluent_kafka.admin import AdminClient
 
-WAIT_S = 20.0  # only so that what waits for ever fails its test
+WAIT_S = 120.0  # only so that what waits for ever fails its test
 
 
 class Member:

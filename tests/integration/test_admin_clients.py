@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, Ne
 from kafka.admin import ConfigResource as KafkaPythonResource
 from kafka.admin import KafkaAdminClient
 
-WAIT_S = 60.0
+WAIT_S = 120.0
 
 
 @pytest.fixture
@@ -44,6 +44,11 @@ def test_kafka_python_creates_lists_and_deletes_a_topic(kafka_python, api, new_n
     assert name not in kafka_python.list_topics()
     with pytest.raises(kafka.errors.UnknownTopicOrPartitionError):
         kafka_python.delete_topics([name])
+
+
+def test_kafka_python_takes_the_broker_for_a_release_of_kafka_4(kafka_python):
+    """It infers the release from the versions that are advertised, and switches what it does by it."""
+    assert kafka_python._manager.broker_version >= (4, 0)
 
 
 def test_kafka_python_adds_partitions(kafka_python, api, topic):

@@ -10,7 +10,7 @@ import pytest
 import batches
 import broker as broker_process
 
-WAIT_S = 60
+WAIT_S = 120.0
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from kafka.admin import KafkaAdminClient
 
 import broker as broker_process
 
-WAIT_S = 60.0
+WAIT_S = 120.0
 SET, DELETE, APPEND, SUBTRACT = (
     AlterConfigOpType.SET,
     AlterConfigOpType.DELETE,

@@ -26,7 +26,7 @@ from errors import (
     UNKNOWN_TOPIC_OR_PARTITION,
 )
 
-WAIT_S = 60.0  # only so that what waits for ever fails its test
+WAIT_S = 120.0  # only so that what waits for ever fails its test
 # A subscription to the topic "t" as Kafka's clients write it.
 METADATA = b"\0\0" + b"\0\0\0\1" + b"\0\1t" + b"\xff\xff\xff\xff"
 RANGE = [{"name": "range", "metadata": METADATA}]

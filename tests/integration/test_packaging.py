@@ -64,7 +64,7 @@ def test_every_command_line_is_understood(path, tmp_path):
             if words[:2] == ["tune", "apply"]:
                 status, _, err = broker.run(*words, "--dry-run", "--root", tmp_path)
                 assert status == 0, err
-    assert commands or path.suffix in {".toml", ".sysusers", ".md", ".dockerignore"} or path.name == "seccomp.yaml"
+    assert commands or path.suffix in {".toml", ".sysusers", ".md", ".yml", ".dockerignore"} or path.name == "seccomp.yaml"
 
 
 def test_data_and_record_do_not_share_a_directory():

@@ -17,7 +17,7 @@ import pytest
 from apis import Api
 from test_http import place_of
 
-TIMEOUT_S = 60
+TIMEOUT_S = 120.0
 CHROMIUM = shutil.which("chromium")
 NAME = "with.dots_and-<b>"  # no such topic: Kafka's names have no brackets
 

@@ -10,7 +10,7 @@ from apis import Api
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 from errors import INVALID_REPLICATION_FACTOR, NONE
 
-WAIT_S = 20
+WAIT_S = 120.0  # only so that what waits for ever fails its test
 PARTITIONS, RECORDS = 8, 400
 
 pytestmark = pytest.mark.skipif(broker.cores() < 2, reason="needs two cores")
@@ -24,7 +24,7 @@ def one(start, data):
 
 def counted(one, name):
     place = re.search(r"metrics on (\S+);", one.ready_line).group(1)
-    with urllib.request.urlopen(place, timeout=10) as answer:
+    with urllib.request.urlopen(place, timeout=60) as answer:
         lines = re.findall(rf"^{name}{{[^}}]*}} (\S+)$", answer.read().decode(), re.MULTILINE)
     assert lines
     return [float(line) for line in lines]

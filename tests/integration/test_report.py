@@ -13,26 +13,28 @@ PNG_BYTES_MIN = 20_000  # an empty page of this size has a tenth of it
 
 
 def bench(*words, status=0):
-    done = subprocess.run([broker.BINARY, "bench", *map(str, words)], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([broker.BINARY, "bench", *map(str, words)], capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == status, (words, done.stdout, done.stderr)
     return done
 
 
 @pytest.fixture(scope="module")
 def results(shared_broker, tmp_path_factory):
-    """Two short runs and what they wrote."""
+    """Three short runs and what they wrote."""
     path = tmp_path_factory.mktemp("report")
-    for name, rate in [("slow", 500), ("fast", 2000)]:
-        words = ["--bootstrap", shared_broker.address, "--topic", f"report-{name}", "--rate", rate, "--duration", "6s"]
+    runs = [("slow", "e2e", ["--rate", 500]), ("fast", "e2e", ["--rate", 2000, "--topic-config", "flush.messages=1"]),
+            ("both", "mixed", ["--rate", 500, "--tails", 1])]  # fmt: skip
+    for name, mode, load in runs:
+        words = ["--bootstrap", shared_broker.address, "--topic", f"report-{name}", *load, "--duration", "6s"]
         outputs = ["--json", path / f"{name}.json", "--hgrm", path / f"{name}.hgrm", "--hlog", path / f"{name}.hlog"]
         # A machine that cannot keep the rate says so; the report is one all the same.
-        subprocess.run([broker.BINARY, "bench", "e2e", *map(str, words + outputs)], timeout=60, check=False)
+        subprocess.run([broker.BINARY, "bench", mode, *map(str, words + outputs)], timeout=240, check=False)
     return path
 
 
 def browse(page, *flags):
     command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1100,2000", *flags, f"file://{page}"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=True).stdout
 
 
 def test_a_result_says_what_it_cost_and_where_it_ran(results):
@@ -41,6 +43,35 @@ def test_a_result_says_what_it_cost_and_where_it_ran(results):
     assert resources["broker"]["cpu_seconds"] > 0 and "corelane" in resources["broker"]["version"]
     assert resources["host"]["kernel"].startswith("Linux") and resources["hiccups_us"]["count"] > 0
     assert result["produce"]["latency_hdr"] and result["verification"]["missing"] == 0
+
+
+def test_a_result_says_with_what_settings_the_broker_ran(results):
+    slow, fast = (json.loads((results / f"{name}.json").read_text())["cluster"] for name in ("slow", "fast"))
+    assert fast["topic_settings"]["flush.messages"] == {"value": "1", "source": "topic"}
+    assert slow["topic_settings"]["flush.messages"]["source"] == "default", "named even so"
+    assert fast["broker_settings"]["log.segment.bytes"]["value"] and fast["api_versions"]["Produce"] >= 9
+    assert "ssl.protocol" not in fast["broker_settings"] and fast["left_out"] == 0
+
+
+def test_compare_names_the_settings_that_differ_and_what_was_not_told_is_no_difference(results, tmp_path):
+    said = bench("compare", results / "slow.json", results / "fast.json").stdout
+    assert re.search(r"^run rate +500  ->  2000$", said, re.M) and re.search(r"^topic flush.messages +\d+  ->  1$", said, re.M)
+    assert "bootstrap" not in said and "listeners" not in said
+    # A result of before there was anything of the cluster in it is still read.
+    old = json.loads((results / "slow.json").read_text())
+    del old["cluster"]
+    (tmp_path / "old.json").write_text(json.dumps(old))
+    said = bench("compare", tmp_path / "old.json", results / "fast.json").stdout
+    assert "run rate" in said and "topic flush" not in said
+
+
+def test_the_readers_of_a_mixed_run_are_on_its_page_and_compared(results, tmp_path):
+    page = tmp_path / "mixed.html"
+    bench("report", results / "both.json", "--html", page)
+    text = page.read_text()
+    assert all(f"<td>{role}</td>" in text for role in ("produce", "tail-1", "catch-1"))
+    assert "catch-1 had all there was after" in text and "Settings of the topic" in text and "corelane 0." in text
+    assert "tail-1 p99 " in bench("compare", results / "both.json", results / "both.json").stdout
 
 
 def test_the_percentile_file_ends_at_the_maximum(results):

@@ -5,7 +5,7 @@ import socket
 import pytest
 
 pytestmark = pytest.mark.usefixtures("own_only")
-WAIT_S = 30.0
+WAIT_S = 120.0
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ def test_another_address_is_advertised_where_it_is_told(start, data):
 
 def corelane(*words):
     """Exit status, what went to stdout, what went to stderr."""
-    done = subprocess.run([BINARY, *map(str, words)], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run([BINARY, *map(str, words)], capture_output=True, text=True, timeout=120, check=False)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -115,7 +115,7 @@ def test_the_reference_page_is_that_of_the_tree():
 
 
 def test_every_broker_key_of_kafka_is_described(start, data):
-    """Compatibility trap 28."""
+    """Connect, Streams and Schema Registry look for them before they run."""
     one = start(data, "--set", "log.retention.hours=2", "--set", "num.io.threads=16")
     wanted = {}
     for line in (ROOT / "src/config/kafka-4.1-broker-keys.tsv").read_text().splitlines():

@@ -87,7 +87,7 @@ def test_clients_ask_by_time(address, api, topic):
     specs = {OffsetSpec.earliest(): 0, OffsetSpec.latest(): 6, OffsetSpec.max_timestamp(): 2, OffsetSpec.for_timestamp(NOW + 31): 2}
     for spec, offset in specs.items():
         asked = {confluent_kafka.TopicPartition(topic, 0): spec}
-        (answer,) = admin.list_offsets(asked, request_timeout=30).values()
+        (answer,) = admin.list_offsets(asked, request_timeout=120).values()
         assert answer.result().offset == offset, spec
 
 

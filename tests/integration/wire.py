@@ -11,7 +11,7 @@ import uuid
 
 from schemas import API_KEYS, FIRST_FLEXIBLE, REQUESTS, RESPONSES
 
-TIMEOUT_S = 30.0  # only so that a test which waits for ever fails instead
+TIMEOUT_S = 120.0  # only so that a test which waits for ever fails instead
 _NUMBERS = {"int8": ">b", "int16": ">h", "int32": ">i", "int64": ">q", "uint32": ">I", "bool": ">?", "float64": ">d"}
 _DEFAULTS = {"string": None, "bytes": None, "uuid": uuid.UUID(int=0), "bool": False}
 
@@ -130,8 +130,9 @@ class Reader:
         return message
 
     def value(self, kind, version, flexible):
-        if isinstance(kind, tuple):  # "nullable", fields: a structure that may be missing
-            return None if self.number("int8") < 0 else self.struct(kind[1], version, flexible)
+        if isinstance(kind, tuple):  # "struct", fields; "nullable", fields: a structure that may be missing
+            missing = kind[0] == "nullable" and self.number("int8") < 0
+            return None if missing else self.struct(kind[1], version, flexible)
         if isinstance(kind, list):
             count = self.length("int32", flexible)
             if count is None:

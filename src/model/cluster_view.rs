@@ -5,7 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use crate::{LeaderEpoch, PartitionIndex, TopicId, TopicName, TopicSettings, quotas::Quotas};
+use crate::{
+    LeaderEpoch, PartitionIndex, TopicId, TopicName, TopicSettings, group_overrides::GroupOverrides,
+    quotas::Quotas,
+};
 
 /// Number of a broker in the cluster.
 pub type BrokerId = i32;
@@ -90,6 +93,8 @@ pub struct ClusterView {
     names: HashMap<TopicId, TopicName>,
     /// Who may move how many bytes a second.
     pub quotas: Arc<Quotas>,
+    /// What clients have set on groups, by their ids.
+    pub groups: Arc<BTreeMap<String, GroupOverrides>>,
 }
 
 impl ClusterView {

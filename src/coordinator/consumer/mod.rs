@@ -124,6 +124,11 @@ impl ConsumerGroup {
         }
     }
 
+    /// These limits hold from now on, for each member from its next heartbeat on.
+    pub fn follow(&mut self, limits: ConsumerLimits) {
+        self.limits = limits;
+    }
+
     /// Whether it has no members.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -115,6 +115,7 @@ impl<T> Group<T> {
             _ if beat.member_epoch < 0 => self.beat_last(world, beat),
             Members::Classic(_) => return self.beat_first(world, beat),
             Members::Consumer(consumer) => {
+                consumer.follow(world.consumer);
                 let outcome = consumer.heartbeat(world.now_ms, world.view, beat);
                 outcome
                     .map(|(answer, stored)| (answer, of_consumer(world.group, stored).collect()))

@@ -273,11 +273,16 @@ impl Coordinator {
     }
 
     fn world<'a>(&self, group: &'a str, view: &'a ClusterView) -> World<'a> {
+        let mut consumer = self.settings.consumer;
+        if let Some(own) = view.groups.get(group) {
+            consumer.session_ms = own.consumer_session_ms().unwrap_or(consumer.session_ms);
+            consumer.heartbeat_ms = own.consumer_heartbeat_ms().unwrap_or(consumer.heartbeat_ms);
+        }
         World {
             group,
             view,
             classic: self.settings.limits,
-            consumer: self.settings.consumer,
+            consumer,
             migration: self.settings.migration,
             now_ms: self.now_ms(),
             wall_ms: self.shard.clock().wall_ms(),

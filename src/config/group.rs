@@ -88,7 +88,8 @@ mod tests {
 
     #[test]
     fn a_group_may_have_what_lies_within_the_bounds_and_nothing_that_is_unknown() {
-        let settings = super::super::load(None, &[], &[super::super::Cpu { core: 0, numa_node: 0 }]).expect("defaults");
+        let settings =
+            super::super::load(None, &[], &[super::super::Cpu { core: 0, numa_node: 0 }]).expect("defaults");
         let refused = |pairs: &[(&str, &str)]| {
             let overrides =
                 pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();

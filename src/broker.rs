@@ -34,6 +34,7 @@ use crate::{
     coordinator::{
         classic::GroupLimits,
         consumer::ConsumerLimits,
+        migration::MigrationPolicy,
         service::{Coordinator, CoordinatorSettings},
     },
     handlers::Handlers,
@@ -587,6 +588,10 @@ fn coordinator_settings(settings: &Settings) -> CoordinatorSettings {
             session_ms: settings.group_consumer_session_ms,
             heartbeat_ms: settings.group_consumer_heartbeat_ms,
             members_max: settings.group_consumer_size_max,
+        },
+        migration: MigrationPolicy {
+            upgrade: settings.group_migration.upgrade,
+            downgrade: settings.group_migration.downgrade,
         },
         session_min_ms: settings.group_session_min_ms,
         session_max_ms: settings.group_session_max_ms,

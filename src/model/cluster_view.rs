@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use crate::{IdMap, LeaderEpoch, PartitionIndex, TopicId, TopicName, TopicSettings, quotas::Quotas};
+use crate::{
+    IdMap, LeaderEpoch, PartitionIndex, TopicId, TopicName, TopicSettings, group_overrides::GroupOverrides,
+    quotas::Quotas,
+};
 
 /// Number of a broker in the cluster.
 pub type BrokerId = i32;
@@ -87,6 +90,8 @@ pub struct ClusterView {
     names: IdMap<TopicId, TopicName>,
     /// Who may move how many bytes a second.
     pub quotas: Arc<Quotas>,
+    /// What clients have set on groups, by their ids.
+    pub groups: Arc<BTreeMap<String, GroupOverrides>>,
 }
 
 impl ClusterView {

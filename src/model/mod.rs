@@ -3,11 +3,12 @@
 //! This room knows no other room: no socket, no disk, no clock. Read it in this order:
 //! [`offset`] (the integers a caller could swap), [`topic`] (names and ids), [`error_code`]
 //! (Kafka's numbers), [`topic_settings`] (what a topic's configuration means),
-//! [`quotas`] (who may move how much), [`cluster_view`] (the immutable picture of the cluster that every core
-//! holds), [`id_map`] (maps by ids).
+//! [`quotas`] (who may move how much), [`group_overrides`] (what is set on a group), [`cluster_view`] (the immutable
+//! picture of the cluster that every core holds), [`id_map`] (maps by ids).
 
 pub mod cluster_view;
 pub mod error_code;
+pub mod group_overrides;
 pub mod id_map;
 pub mod offset;
 pub mod quotas;

@@ -47,9 +47,12 @@ pub struct Prepared {
     /// Who leads what.
     pub topology: Topology,
     tasks: Vec<Task>,
-    /// The transactional producers of each task by slot, and their rules.
-    transacting: Option<(Rules, Vec<Vec<(u32, Transactional)>>)>,
+    /// Rules of transactions, and the producers of each task.
+    transacting: Option<(Rules, Vec<BySlot>)>,
 }
+
+/// Transactional producers by slot.
+type BySlot = Vec<(u32, Transactional)>;
 
 impl Prepared {
     /// When the schedule ends, if time ends it.

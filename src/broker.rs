@@ -5,6 +5,8 @@
 //! what is new, and serves. A signal ends it: cores finish what is in flight, flush, write the clean
 //! marker.
 
+mod measuring;
+
 use std::{
     collections::HashSet,
     io,
@@ -45,14 +47,14 @@ use crate::{
         doorbell::Doorbell,
         mailbox::{MailReceiver, MailSender, mailbox},
         net::{self, Listener},
-        ring::{Ring, RingOptions},
+        ring::{DiskBounds, Ring, RingOptions},
         send::{FilePath, Sending},
     },
     log::{
         CompactionOptions, Generation, OpenError, Store, StoreOptions, current_generation, move_orphans,
-        publish_generation,
+        publish_generation, remove_others,
     },
-    metrics::{Counter, Gauge, GroupLag, ShardMetrics, Snapshot},
+    metrics::{Counter, Gauge, ShardMetrics, Snapshot},
     model::{Broker, ClusterView, ErrorCode, ShardId, TopicPartition},
     server,
     shard::{
@@ -60,8 +62,10 @@ use crate::{
         router::{Letter, Router, Ticket},
         throttle::Throttles,
     },
-    startup::{Prepared, Pulse, ServiceManager, StartError, prepare},
+    startup::{DiskShare, Prepared, Pulse, ServiceManager, StartError, prepare},
 };
+
+use measuring::{MEASURE_INTERVAL, measure, measure_lags};
 
 /// Bytes of one receive buffer; a larger request is received into memory of its own.
 const RECEIVE_BUFFER_BYTES: usize = 16 << 10;
@@ -138,6 +142,7 @@ impl ShardLink for Link {
 struct CoreParts {
     id: ShardId,
     settings: Arc<Settings>,
+    disk: DiskBounds,
     doorbell: Arc<Doorbell>,
     senders: Vec<Option<MailSender<Letter>>>,
     incoming: Vec<MailReceiver<Letter>>,
@@ -157,11 +162,12 @@ struct CoreParts {
 /// # Errors
 /// See [`BrokerError`].
 pub fn run(
-    settings: Settings,
+    mut settings: Settings,
     read_again: impl Fn() -> Result<Settings, ConfigError> + 'static,
     ready: impl FnOnce(SocketAddr, Option<SocketAddr>),
 ) -> Result<(), BrokerError> {
-    let Prepared { lock: _lock, addresses, .. } = prepare(&settings)?;
+    let Prepared { directories, disk, addresses, .. } = prepare(&settings)?;
+    settings.use_data_dirs(directories.all(), directories.of_shards());
     let http_listener = bind_http(&settings)?;
     let settings = Arc::new(settings);
     let given = settings.clone();
@@ -174,7 +180,7 @@ pub fn run(
     let (control_sender, control_requests) = mpsc::channel(CONTROL_REQUESTS_MAX);
     let (reports, reported) = channel();
     let (cores, links, metrics) =
-        start_cores(&settings, &addresses, &view, former, &control_sender, &reports)?;
+        start_cores(&settings, &disk, &addresses, &view, former, &control_sender, &reports)?;
     // Control ends when nobody can ask it any more: the reload must not be who keeps it.
     let to_control = control_sender.downgrade();
     drop((control_sender, reports));
@@ -241,55 +247,6 @@ fn error_name(code: i16) -> String {
     ErrorCode::from_number(code).map_or_else(|| code.to_string(), ErrorCode::name)
 }
 
-/// Says every so often what the core's gauges measure, until it stops.
-async fn measure(shard: Rc<Shard>, store: Rc<Store>) {
-    let unsettled_bytes_max = shard.settings().shards[shard.id().index()].unsettled_bytes_max as u64;
-    while !shard.stopping().is_asked() {
-        let metrics = shard.metrics();
-        let counts = store.integrity_counts();
-        let scrubbed_ms = store.scrubbed_since_ms().and_then(|ms| u64::try_from(ms).ok());
-        metrics.set(Gauge::Failed, u64::from(store.failure().is_some()));
-        metrics.set(Gauge::DiskFull, u64::from(store.is_disk_full()));
-        metrics.set(Gauge::Partitions, shard.partitions() as u64);
-        metrics.set(Gauge::UnsettledBytes, store.unsettled_bytes());
-        let (journal_files, journal_bytes_max) = store.journal_files();
-        metrics.set(Gauge::UnsettledMaxBytes, unsettled_bytes_max);
-        metrics.set(Gauge::UnsyncedBytes, store.unsynced_bytes());
-        metrics.set(Gauge::JournalFiles, journal_files as u64);
-        metrics.set(Gauge::JournalMaxBytes, journal_bytes_max);
-        metrics.set(Gauge::BudgetBytes, shard.budget().total() as u64);
-        metrics.set(Gauge::ReserveBytes, store.reserve_bytes());
-        if let Ok(space) = shard.disk_space() {
-            metrics.set(Gauge::DiskBytes, space.total);
-            metrics.set(Gauge::DiskUsableBytes, space.usable);
-        }
-        metrics.set(Gauge::BudgetUsedBytes, shard.budget().used() as u64);
-        metrics.set(Gauge::SpansMatched, counts.spans_matched);
-        metrics.set(Gauge::SpansDamaged, counts.spans_damaged);
-        metrics.set(Gauge::SidecarsRebuilt, counts.sidecars_rebuilt);
-        metrics.set(Gauge::ScrubbedMs, scrubbed_ms.unwrap_or(0));
-        metrics.set(Gauge::SparesUsed, store.spares_used());
-        metrics.set(Gauge::Serving, 1);
-        metrics.tell_topics(shard.count_topics().await.into());
-        metrics.count(Counter::Beats);
-        cores::sleep(MEASURE_INTERVAL).await;
-    }
-    shard.metrics().set(Gauge::Serving, 0);
-}
-
-/// Says every so often how far the core's groups are behind, until it stops.
-async fn measure_lags(shard: Rc<Shard>, groups: Rc<Coordinator>) {
-    while !shard.stopping().is_asked() {
-        let lags = groups.lags().await.into_iter().map(|lag| GroupLag {
-            of: Some((lag.group.into(), lag.topic.into())),
-            records: lag.records,
-            seconds: lag.age_ms.map(|ms| ms as f64 / 1e3),
-        });
-        shard.metrics().tell_lags(lags.collect());
-        cores::sleep(LAG_INTERVAL).await;
-    }
-}
-
 fn failure((core, report): (usize, Report)) -> Option<String> {
     match report {
         Report::Failed(why) => Some(format!("shard {core}: {why}")),
@@ -298,11 +255,13 @@ fn failure((core, report): (usize, Report)) -> Option<String> {
 }
 
 fn node_settings(settings: &Arc<Settings>, addresses: &[SocketAddr]) -> NodeSettings {
-    let advertised = &settings.advertised;
-    let broker = |(index, address): (u16, &SocketAddr)| Broker {
-        id: settings.broker_of(ShardId(index)),
-        host: advertised.host.clone(),
-        port: if advertised.port == 0 { address.port() } else { advertised.port + index },
+    let broker = |(index, address): (u16, &SocketAddr)| {
+        let told = settings.advertised_of(ShardId(index));
+        Broker {
+            id: settings.broker_of(ShardId(index)),
+            host: told.host,
+            port: if told.port == 0 { address.port() } else { told.port },
+        }
     };
     let mut brokers: Vec<_> = (0..).zip(addresses).map(broker).collect();
     if !settings.per_core_listeners {
@@ -311,14 +270,19 @@ fn node_settings(settings: &Arc<Settings>, addresses: &[SocketAddr]) -> NodeSett
     NodeSettings { brokers, settings: settings.clone() }
 }
 
-/// What the data directory holds, with directories of partitions that nobody knows set aside.
+/// What the data directories hold, with directories of partitions that nobody knows set aside.
 fn former_generation(cpu: usize, settings: &Settings, view: &ClusterView) -> Result<Generation, BrokerError> {
-    let data = settings.data_dir.clone();
+    let (first, all) = (settings.data_dir.clone(), settings.data_dirs.clone());
     let known: HashSet<_> = partitions_of(view).map(|(id, _)| id).collect();
     let found = run_once(cpu, move |disk| async move {
-        let former = current_generation(&*disk, &data).await?;
-        for orphan in move_orphans(&*disk, &data, &known).await? {
-            tracing::warn!(directory = %orphan.display(), "nobody knows this partition; it was moved to orphaned/");
+        let former = current_generation(&*disk, &first).await?;
+        for data in all {
+            if data != first {
+                remove_others(&*disk, &data, former).await?;
+            }
+            for orphan in move_orphans(&*disk, &data, &known).await? {
+                tracing::warn!(directory = %orphan.display(), "nobody knows this partition; it was moved to orphaned/");
+            }
         }
         Ok::<_, OpenError>(former)
     })?;
@@ -339,6 +303,7 @@ type Started = (Vec<Core>, Vec<Link>, Vec<Arc<ShardMetrics>>);
 
 fn start_cores(
     settings: &Arc<Settings>,
+    disk: &[DiskShare],
     addresses: &[SocketAddr],
     view: &Arc<ClusterView>,
     former: Generation,
@@ -370,6 +335,7 @@ fn start_cores(
         let parts = CoreParts {
             id: ShardId(index as u16),
             settings: settings.clone(),
+            disk: disk[index].bounds(),
             doorbell: doorbells[index].clone(),
             senders,
             incoming,
@@ -525,7 +491,8 @@ async fn run_core(parts: CoreParts) {
 async fn serve_core(parts: CoreParts) -> Result<(), String> {
     let index = parts.id.index();
     let own = &parts.settings.shards[index];
-    let ring = Ring::new(&ring_options(own), parts.doorbell).map_err(|error| format!("io_uring: {error}"))?;
+    let ring = Ring::new(&ring_options(own, parts.disk), parts.doorbell)
+        .map_err(|error| format!("io_uring: {error}"))?;
     let disk: Rc<dyn Disk> = Rc::new(DirectDisk::new(ring.clone()));
     let clock: Rc<dyn Clock> = Rc::new(CoreClock::new());
     let router = Router::new(parts.id, parts.senders, parts.incoming);
@@ -582,7 +549,7 @@ async fn serve_core(parts: CoreParts) -> Result<(), String> {
     spawn(Queue::Housekeeping, store.clone().run_reserve());
     shard.open_first_view().await?;
     shard.metrics().set(Gauge::Serving, 1);
-    spawn(Queue::Housekeeping, measure(shard.clone(), store.clone()));
+    spawn(Queue::Housekeeping, measure(shard.clone(), store.clone(), ring.clone(), parts.disk));
     let _ = parts.reports.send((index, Report::Serving));
 
     let groups = Coordinator::new(shard.clone(), coordinator_settings(&parts.settings));
@@ -628,20 +595,15 @@ fn coordinator_settings(settings: &Settings) -> CoordinatorSettings {
     }
 }
 
-fn ring_options(own: &ShardSettings) -> RingOptions {
+fn ring_options(own: &ShardSettings, disk: DiskBounds) -> RingOptions {
     RingOptions {
         entries: own.ring_entries,
         receive_buffers: own.receive_buffers,
         receive_buffer_bytes: RECEIVE_BUFFER_BYTES,
         spin_max: Duration::from_micros(own.spin_us),
+        disk,
     }
 }
-
-/// How often a core's gauges are measured. At 10,000 partitions a look at all of them takes about a millisecond.
-const MEASURE_INTERVAL: Duration = Duration::from_secs(5);
-
-/// How often it is found out how far groups are behind.
-const LAG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A core whose gauges have not been measured for this long hangs.
 const CORE_STILL_MAX: Duration = Duration::from_secs(4 * MEASURE_INTERVAL.as_secs());
@@ -654,8 +616,10 @@ fn store_options(settings: &Settings, id: ShardId, former: Generation) -> Result
     let mut journal_id = [0; 8];
     getrandom::fill(&mut journal_id).map_err(|error| format!("no random bytes from the kernel: {error}"))?;
     let next = Generation { number: former.number + 1, shards: settings.shards.len() as u32 };
-    let data = settings.data_dir.clone();
-    let mut options = StoreOptions::new(data, u32::from(id.0), next, u64::from_ne_bytes(journal_id));
+    let data = settings.data_dir_of(id).to_owned();
+    let elsewhere = settings.data_dirs.iter().filter(|other| **other != data).cloned().collect();
+    let mut options = StoreOptions::new(data.clone(), u32::from(id.0), next, u64::from_ne_bytes(journal_id));
+    options.elsewhere = elsewhere;
     options.journal_file_bytes = own.journal_file_bytes;
     options.journal_files_max = own.journal_files_max as u32;
     options.flush_interval = Duration::from_millis(own.flush_interval_ms);
@@ -667,10 +631,12 @@ fn store_options(settings: &Settings, id: ShardId, former: Generation) -> Result
     let shards = settings.shards.len();
     options.retention_check_interval = Duration::from_millis(settings.retention_check_interval_ms);
     options.scrub_interval = Duration::from_millis(settings.scrub_interval_ms);
-    let disk = disk_space(&settings.data_dir)
-        .map_err(|error| format!("the size of the disk with {}: {error}", settings.data_dir.display()))?;
+    let disk = disk_space(&data)
+        .map_err(|error| format!("the size of the disk with {}: {error}", data.display()))?;
     let reserve_bytes = settings.disk_reserve_bytes.min(disk.total / RESERVE_SHARE);
-    options.reserve_bytes = (reserve_bytes / shards as u64).next_multiple_of(4096);
+    let same = |other: &u16| settings.data_dir_of(ShardId(*other)) == data;
+    let sharing = (0..shards as u16).filter(same).count();
+    options.reserve_bytes = (reserve_bytes / sharing as u64).next_multiple_of(4096);
     options.compaction = CompactionOptions {
         dedupe_buffer_bytes: settings.cleaner_dedupe_buffer_bytes / shards,
         io_bytes_per_second: settings.cleaner_io_bytes_per_second / shards as u64,

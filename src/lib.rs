@@ -23,7 +23,7 @@
 //! - [`tune`]: `corelane tune`: what of the host matters to a broker, knob by knob
 //! - [`top`]: `corelane top`: what the cores of a broker do, in a terminal
 //! - [`cli`]: the command line
-//! - [`docs`]: guides for people who run it: operating, benchmarking, migrating
+//! - [`docs`]: guides: architecture, operating, every setting, compatibility, metrics, benchmarking, migrating
 
 pub use corelane_model as model;
 pub use corelane_record as record;

@@ -7,7 +7,7 @@ use corelane::{
     broker,
     cli::{self, Command, ServeArgs},
     config::Settings,
-    log_tool, top, tune,
+    log_tool, startup, top, tune,
 };
 
 // Chosen by measurement: bench/RESULTS.md.
@@ -37,7 +37,15 @@ fn serve(args: &ServeArgs) -> ExitCode {
         }
     };
     if args.check {
+        let disk = match startup::disk_bounds(&settings) {
+            Ok(disk) => disk,
+            Err(error) => {
+                eprintln!("corelane: {error}");
+                return ExitCode::FAILURE;
+            }
+        };
         print!("{}{}", settings.to_toml(), settings.per_core());
+        disk.iter().for_each(|share| println!("# {}", share.sentence()));
         settings.warnings().iter().for_each(|warning| println!("# {warning}"));
         return ExitCode::SUCCESS;
     }

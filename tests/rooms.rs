@@ -71,7 +71,7 @@ const ROOMS: &[Room] = &[
     ),
     room("docs", &[], "pages for people: no code but what checks them"),
     room("metrics", &[], "counters know nothing of what they count"),
-    room("startup", &["config", "io"], "checks before anything runs"),
+    room("startup", &["config", "io", "model"], "checks before anything runs"),
     room(
         "log_tool",
         &["log", "control", "startup", "record", "model"],

@@ -19,6 +19,17 @@ const VERSION: u32 = 1;
 /// What a bound may be.
 const IN_FLIGHT: RangeInclusive<u32> = 1..=1024;
 
+/// Where the bounds of a broker come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BoundsFrom {
+    /// The file in each data directory, where there is one.
+    DataDirectory,
+    /// There are none.
+    Nowhere,
+    /// One file, for every data directory.
+    File(PathBuf),
+}
+
 /// One pattern at one depth.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -115,12 +126,20 @@ impl IoProperties {
     /// # Errors
     /// See [`IoPropertiesError`].
     pub fn of(data: &Path) -> Result<Option<Self>, IoPropertiesError> {
-        let path = data.join(IO_PROPERTIES);
+        match Self::read(&data.join(IO_PROPERTIES)) {
+            Err(IoPropertiesError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+            found => found.map(Some),
+        }
+    }
+
+    /// Those in a file.
+    ///
+    /// # Errors
+    /// See [`IoPropertiesError`].
+    pub fn read(path: &Path) -> Result<Self, IoPropertiesError> {
+        let path = path.to_owned();
         match fs::read_to_string(&path) {
-            Ok(text) => {
-                Self::parse(&text).map(Some).map_err(|message| IoPropertiesError::Unsound { path, message })
-            }
-            Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+            Ok(text) => Self::parse(&text).map_err(|message| IoPropertiesError::Unsound { path, message }),
             Err(source) => Err(IoPropertiesError::Io { path, source }),
         }
     }

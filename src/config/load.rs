@@ -10,6 +10,7 @@ use super::{
     Cpu, SHARDS_MAX, Settings, ShardSettings,
     error::{ConfigError, Place},
     file::{self, Assignment, FileContents, ShardSection, ShardsOf},
+    io_properties::BoundsFrom,
     show::Effective,
     table::{Draft, Row, SHARDS, TABLE},
     topic::{self, TopicDefaults},
@@ -111,14 +112,14 @@ impl Loader {
             self.check_shard(shard)?;
         }
         let advertised = self.advertised()?;
-        self.check_ports(shards.len(), &advertised)?;
         let topic_texts = self.draft.topics;
         let topic_defaults = topic::settings(&BTreeMap::new(), &topic_texts);
         let node_of =
             |core: &usize| available.iter().find(|cpu| cpu.core == *core).map_or(0, |cpu| cpu.numa_node);
         let numa_nodes = cores.iter().map(node_of).collect();
         let (effective, settings) = (self.effective, self.draft.settings);
-        Ok(Settings {
+        let settings = Settings {
+            data_dirs: vec![settings.data_dir.clone()],
             cores,
             numa_nodes,
             shards,
@@ -127,7 +128,9 @@ impl Loader {
             topic_defaults,
             effective,
             ..settings
-        })
+        };
+        settings.check_listeners()?;
+        Ok(settings)
     }
 
     fn check_groups(&self) -> Result<(), ConfigError> {
@@ -238,18 +241,6 @@ impl Loader {
         Ok(())
     }
 
-    /// With one listener for each core, ports count up from the first.
-    fn check_ports(&self, shards: usize, advertised: &Endpoint) -> Result<(), ConfigError> {
-        let settings = &self.draft.settings;
-        let first = settings.listen.port.max(advertised.port);
-        if !settings.per_core_listeners || usize::from(first) + shards - 1 <= usize::from(u16::MAX) {
-            return Ok(());
-        }
-        let message =
-            format!("per_core_listeners: the ports of {shards} cores from {first} on end above {}", u16::MAX);
-        Err(ConfigError::Conflict { place: self.place_of("per_core_listeners"), message })
-    }
-
     fn advertised(&self) -> Result<Endpoint, ConfigError> {
         match &self.draft.advertised {
             Some(endpoint) => Ok(endpoint.clone()),
@@ -340,6 +331,8 @@ fn empty_draft() -> Draft {
         settings: Settings {
             broker_id: 0,
             data_dir: PathBuf::new(),
+            data_dirs: Vec::new(),
+            io_properties: BoundsFrom::DataDirectory,
             allow_tmpfs: false,
             cores: Vec::new(),
             numa_nodes: Vec::new(),
@@ -381,6 +374,9 @@ fn empty_draft() -> Draft {
         },
         shard: ShardSettings {
             core: 0,
+            data_dir: None,
+            listen: None,
+            advertised: None,
             memory_bytes: 0,
             unsettled_bytes_max: 0,
             extent_bytes_min: 0,

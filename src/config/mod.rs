@@ -6,7 +6,7 @@
 //! `kind` (types and bounds of Kafka's keys), `kafka` (Kafka's keys that nothing here behaves by), `file` (TOML to
 //! assignments), `load` (assignments over defaults, then what must fit together), `show` (the settings in
 //! force, and how two differ), `broker` (settings as Kafka's tools read them), `dynamic` (changes while the broker
-//! runs), [`mod@reference`] (the table as a page: every setting), [`io_properties`] (what a disk was measured to do), `error`.
+//! runs), `places` (where each core listens and where its data lies), [`mod@reference`] (the table as a page: every setting), [`io_properties`] (what a disk was measured to do), `error`.
 
 mod broker;
 mod dynamic;
@@ -16,6 +16,7 @@ pub mod io_properties;
 mod kafka;
 mod kind;
 mod load;
+mod places;
 pub mod reference;
 mod show;
 pub mod table;
@@ -31,6 +32,7 @@ pub use broker::Origin;
 pub use dynamic::{Overrides, apply_dynamic, overlay, overlay_what_fits, reload};
 pub use error::{ConfigError, Place};
 pub use file::{Assignment, ShardsOf};
+pub use io_properties::BoundsFrom;
 pub use load::load;
 pub use reference::reference;
 pub use show::{Difference, Effective};
@@ -55,6 +57,10 @@ pub struct Settings {
     pub broker_id: BrokerId,
     /// `log.dir`
     pub data_dir: PathBuf,
+    /// Every directory with data of this broker, `log.dir` first; see [`Settings::use_data_dirs`].
+    pub data_dirs: Vec<PathBuf>,
+    /// `io.properties`
+    pub io_properties: BoundsFrom,
     /// `allow.tmpfs`
     pub allow_tmpfs: bool,
     /// `cores`: ids of the cores that get a shard, each once; as many as [`Settings::shards`], in their order.
@@ -93,7 +99,7 @@ pub struct Settings {
     pub fetch_path: FetchPath,
     /// `log.retention.check.interval.ms`
     pub retention_check_interval_ms: u64,
-    /// `disk.reserve.bytes`, of all shards together.
+    /// `disk.reserve.bytes`, of all shards of a data directory together.
     pub disk_reserve_bytes: u64,
     /// `scrub.interval.ms`
     pub scrub_interval_ms: u64,
@@ -136,6 +142,12 @@ pub struct Settings {
 pub struct ShardSettings {
     /// Id of the core it is pinned to.
     pub core: usize,
+    /// `log.dir` of this core; see [`Settings::data_dir_of`].
+    pub(crate) data_dir: Option<PathBuf>,
+    /// `listeners` of this core; see [`Settings::listen_of`].
+    pub(crate) listen: Option<Endpoint>,
+    /// `advertised.listeners` of this core; see [`Settings::advertised_of`].
+    pub(crate) advertised: Option<Endpoint>,
     /// `memory.bytes`: budget for requests, tails and caches.
     pub memory_bytes: usize,
     /// `unsettled.bytes.max`: journalled, not yet in segments.

@@ -120,25 +120,28 @@ impl Settings {
         text.push('\n');
         if !self.per_core_listeners {
             let (listen, host, port) =
-                (&self.listen, &self.advertised.host, shown_port(self.advertised.port, 0));
+                (&self.listen, &self.advertised.host, shown_port(self.advertised.port));
             let _ = writeln!(text, "# every core listens on {listen}; clients are told {host} port {port}");
             return text;
         }
         for (index, shard) in (0..).zip(&self.shards) {
-            let broker = self.broker_of(ShardId(index));
-            let (host, port) = (&self.listen.host, shown_port(self.listen.port, index));
-            let (told, told_port) = (&self.advertised.host, shown_port(self.advertised.port, index));
+            let id = ShardId(index);
+            let (broker, listen, told) = (self.broker_of(id), self.listen_of(id), self.advertised_of(id));
             let _ = writeln!(
                 text,
-                "# core {} is broker {broker} and listens on {host} port {port}; clients are told {told} port {told_port}",
-                shard.core
+                "# core {} is broker {broker} and listens on {} port {}; clients are told {} port {}",
+                shard.core,
+                listen.host,
+                shown_port(listen.port),
+                told.host,
+                shown_port(told.port),
             );
         }
         text
     }
 
     /// Overrides for one core, the strongest last: those of its node come first.
-    fn overrides_of(&self, core: usize) -> impl DoubleEndedIterator<Item = &Effective> {
+    pub(super) fn overrides_of(&self, core: usize) -> impl DoubleEndedIterator<Item = &Effective> {
         let node = self.cores.iter().position(|&known| known == core).map(|at| self.numa_nodes[at]);
         self.effective.iter().filter(move |effective| match effective.of {
             Some(ShardsOf::Core(of)) => of == core,
@@ -179,9 +182,9 @@ impl Settings {
     }
 }
 
-fn shown_port(first: u16, index: u16) -> String {
-    match first {
+fn shown_port(port: u16) -> String {
+    match port {
         0 => "the one it gets".to_owned(),
-        port => (port + index).to_string(),
+        port => port.to_string(),
     }
 }

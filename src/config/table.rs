@@ -12,6 +12,7 @@ use std::{ops::RangeInclusive, path::PathBuf, sync::LazyLock};
 
 use super::{
     Settings, ShardSettings,
+    io_properties::BoundsFrom,
     kafka::{KAFKA, SECOND_NAMES, Stance},
     kind::ConfigType,
     topic::{self, TopicConfigError, TopicDefaults, TopicKey},
@@ -266,6 +267,8 @@ const OWN: &[Row] = &[
         "Number of this broker in its cluster."),
     row("log.dir", "./corelane-data", text(|d, t| directory(t).map(|t| d.settings.data_dir = PathBuf::from(t))),
         "Data directory; created if it is not there, used by one broker at a time."),
+    row("io.properties", "auto", text(|d, t| io_properties(t).map(|from| d.settings.io_properties = from)),
+        "What bounds the reads and writes of files under way at once: auto (io-properties.toml of each data directory, if corelane tune disk has written it), none, or a file."),
     row("allow.tmpfs", "false", Kind::Flag { set: |d, flag| d.settings.allow_tmpfs = flag },
         "Accept a data directory in memory, where nothing survives a reboot."),
     row("cores", "all", text(|d, t| t.parse().map(|cores| d.cores = cores)),
@@ -310,7 +313,7 @@ const OWN: &[Row] = &[
     row("log.retention.check.interval.ms", "5min", number(Milliseconds, 1..=i64::MAX, |d, n| d.settings.retention_check_interval_ms = n as u64),
         "How often partitions are looked through for segments that have expired."),
     row("disk.reserve.bytes", "64MiB", number(Bytes, 0..=1 << 40, |d, n| d.settings.disk_reserve_bytes = n as u64),
-        "Space kept for a full disk, at most a twentieth of it: then produce is refused, all else goes on, and a stop ends cleanly; 0: none."),
+        "Space kept in each data directory for a full disk, at most a twentieth of it: then produce is refused, all else goes on, and a stop ends cleanly; 0: none."),
     row("scrub.interval.ms", "7d", number(Milliseconds, 1..=i64::MAX, |d, n| d.settings.scrub_interval_ms = n as u64),
         "Every sealed segment is compared with its checksums once in this time."),
 
@@ -346,6 +349,12 @@ const OWN: &[Row] = &[
         "How long compaction waits when no log is due."),
 
     // Every shard, unless a [[shard]] overrides it.
+    row("shards.log.dir", "", text(|d, t| own_directory(t).map(|own| d.shard.data_dir = own)),
+        "Directory of the core's journal and new partitions, as on a disk of its own; empty: log.dir. One that was used is remembered."),
+    row("shards.listeners", "", text(|d, t| own_endpoint(t).map(|own| d.shard.listen = own)),
+        "Where clients connect to this core, with per_core_listeners; empty: listeners, the port counted up."),
+    row("shards.advertised.listeners", "", text(|d, t| advertised(t).map(|own| d.shard.advertised = own)),
+        "What clients are told to connect to for this core; empty: its listeners if it has its own, else advertised.listeners, the port counted up."),
     row("shards.memory.bytes", "512MiB", number(Bytes, 32 * MIB..=1 << 44, |d, n| d.shard.memory_bytes = n as usize),
         "Memory for requests, tails and caches of one core."),
     row("shards.unsettled.bytes.max", "64MiB", number(Bytes, MIB..=1 << 40, |d, n| d.shard.unsettled_bytes_max = n as usize),
@@ -380,6 +389,23 @@ const OWN: &[Row] = &[
 
 fn http_listen(text: &str) -> Result<Option<Endpoint>, String> {
     if text == "none" { Ok(None) } else { text.parse().map(Some) }
+}
+
+fn io_properties(text: &str) -> Result<BoundsFrom, String> {
+    match text {
+        "" => Err("auto, none or a file".to_owned()),
+        "auto" => Ok(BoundsFrom::DataDirectory),
+        "none" => Ok(BoundsFrom::Nowhere),
+        file => Ok(BoundsFrom::File(PathBuf::from(file))),
+    }
+}
+
+fn own_endpoint(text: &str) -> Result<Option<Endpoint>, String> {
+    if text.is_empty() { Ok(None) } else { text.parse().map(Some) }
+}
+
+fn own_directory(text: &str) -> Result<Option<PathBuf>, String> {
+    if text.is_empty() { Ok(None) } else { directory(text).map(|one| Some(PathBuf::from(one))) }
 }
 
 fn directory(text: &str) -> Result<&str, String> {

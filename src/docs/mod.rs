@@ -1,16 +1,28 @@
 //! Guides for people who run corelane, as pages of this documentation. The room has no code but what ties
 //! them to the rest.
 //!
+//! - [`architecture`]: the threads, the way of a request, what lies on the disk
 //! - [`operating`]: start, stop, upgrade, watch, what to do when something is wrong
 //! - [`configuration`]: every setting, written from the table of `config`
+//! - [`compatibility`]: the report card: which clients were tried, and what of their own test suites passes
+//! - [`metrics`]: what `/metrics` answers
 //! - [`benchmarking`]: how to measure a broker so that the figures mean something
 //! - [`migrating`]: from Apache Kafka to corelane, and what differs
+
+#[doc = include_str!("architecture.md")]
+pub mod architecture {}
 
 #[doc = include_str!("operating.md")]
 pub mod operating {}
 
 #[doc = include_str!("../config/reference.md")]
 pub mod configuration {}
+
+#[doc = include_str!("../../tests/clients/REPORT.md")]
+pub mod compatibility {}
+
+#[doc = include_str!("../../tuning/metrics.md")]
+pub mod metrics {}
 
 #[doc = include_str!("benchmarking.md")]
 pub mod benchmarking {}
@@ -22,8 +34,12 @@ pub mod migrating {}
 mod tests {
     use std::path::Path;
 
-    const GUIDES: [&str; 3] =
-        [include_str!("operating.md"), include_str!("benchmarking.md"), include_str!("migrating.md")];
+    const GUIDES: [&str; 4] = [
+        include_str!("architecture.md"),
+        include_str!("operating.md"),
+        include_str!("benchmarking.md"),
+        include_str!("migrating.md"),
+    ];
 
     /// What stands between backticks.
     fn quoted(text: &str) -> impl Iterator<Item = &str> {

@@ -1,10 +1,14 @@
-//! DescribeLogDirs (35), versions 1 to 4: the data directory, what of it each partition takes, and its disk.
+//! DescribeLogDirs (35), versions 1 to 4: each data directory, what of it each partition takes, and its disk.
 //!
 //! A partition takes the bytes of its batches; its files may have space beyond, made ahead or to be removed.
 //!
 //! Source: Kafka 4.1, `ReplicaManager.describeLogDirs`; KIP-827 (bytes of the disk).
 
-use std::{collections::BTreeMap, rc::Rc};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    rc::Rc,
+};
 
 use bytes::Bytes;
 
@@ -13,7 +17,7 @@ use super::{
     text,
 };
 use crate::{
-    model::{PartitionIndex, TopicPartition},
+    model::{PartitionIndex, TopicName, TopicPartition},
     shard::{
         Shard,
         work::{Answer, Work},
@@ -53,28 +57,40 @@ pub async fn handle(shard: &Rc<Shard>, head: Head, body: Bytes) -> Result<Descri
         let partition = TopicPartition { topic: topic.id, partition: placed.index };
         (placed.shard, partition, (topic.name.clone(), placed.index))
     });
-    let mut sizes: BTreeMap<_, BTreeMap<PartitionIndex, u64>> = BTreeMap::new();
+    let mut sizes: BTreeMap<PathBuf, BTreeMap<_, BTreeMap<PartitionIndex, u64>>> = BTreeMap::new();
     for (owner, partitions, places) in by_owner(questions.collect()) {
         let Answer::Sizes(found) = shard.work(owner, Work::Sizes(partitions)).await else {
             panic!("another answer than that to a question for sizes");
         };
         for ((topic, index), bytes) in places.into_iter().zip(found) {
-            if let Some(bytes) = bytes {
-                sizes.entry(topic).or_default().insert(index, bytes);
+            if let Some((bytes, directory)) = bytes {
+                sizes.entry(directory).or_default().entry(topic).or_default().insert(index, bytes);
             }
         }
     }
+    let mut response = DescribeLogDirsResponse::default();
+    let of_directory = |directory: &PathBuf| {
+        describe(shard, directory, sizes.remove(directory).unwrap_or_default(), head.version)
+    };
+    response.results = shard.settings().data_dirs.iter().map(of_directory).collect();
+    Ok(response)
+}
+
+fn describe(
+    shard: &Shard,
+    directory: &Path,
+    sizes: BTreeMap<TopicName, BTreeMap<PartitionIndex, u64>>,
+    version: i16,
+) -> DescribeLogDirsResult {
     let mut result = DescribeLogDirsResult::default();
-    let directory = shard.settings().data_dir.clone();
-    let space = shard.disk_space().ok();
+    let space = shard.disk_space_of(directory).ok();
     let bytes =
         |bytes: Option<u64>| bytes.map_or(UNKNOWN_BYTES, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
-    if head.version >= 4 {
+    if version >= 4 {
         result.total_bytes = bytes(space.map(|space| space.total));
         result.usable_bytes = bytes(space.map(|space| space.usable));
     }
-    let directory = std::path::absolute(&directory).unwrap_or(directory);
-    result.log_dir = text(directory.display());
+    result.log_dir = text(std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned()).display());
     result.topics = sizes
         .into_iter()
         .map(|(name, partitions)| {
@@ -92,7 +108,5 @@ pub async fn handle(shard: &Rc<Shard>, head: Head, body: Bytes) -> Result<Descri
             topic
         })
         .collect();
-    let mut response = DescribeLogDirsResponse::default();
-    response.results = vec![result];
-    Ok(response)
+    result
 }

@@ -1,8 +1,11 @@
 //! Metadata (3), versions 0 to 13: brokers, topics, leaders.
 //!
 //! A topic that does not exist is created if the broker's setting and the request allow it, and is
-//! answered at once. (Kafka says UNKNOWN_TOPIC_OR_PARTITION first and has the client ask again, because it
-//! does not wait for the creation; here every core has opened its partitions before control replies.)
+//! answered at once. Kafka says UNKNOWN_TOPIC_OR_PARTITION or LEADER_NOT_AVAILABLE first and has the client
+//! ask again, because it does not wait for the creation; here every core has opened its partitions before
+//! control replies, so the error would say what is not true and cost the client a pause before its first
+//! record. Clients take that error as a reason to ask again and depend on it for nothing
+//! (tests/clients/REPORT.md: a first record to a new topic by every client that creates topics).
 //!
 //! Source: Kafka 4.1, `KafkaApis.handleTopicMetadataRequest`, `AutoTopicCreationManager`.
 

@@ -6,11 +6,13 @@
 
 use std::{fmt::Write as _, fs, path::PathBuf};
 
+use super::format::{PREFIX, Page};
+
 /// The threads of this process.
 const TASKS: &str = "/proc/self/task";
 
 /// Where the kernel counts for each core; `None` where it does not.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct CpuClocks(Vec<Option<PathBuf>>);
 
 impl CpuClocks {
@@ -32,21 +34,20 @@ impl CpuClocks {
         Self((0..shards).map(clock).collect())
     }
 
-    /// One block in Prometheus's text format, empty where the kernel does not count.
-    pub(super) fn text(&self) -> String {
-        let mut out = String::new();
+    /// One family, none where the kernel does not count.
+    pub(super) fn write(&self, out: &mut Page) {
+        let mut is_first = true;
         for (shard, clock) in self.0.iter().enumerate() {
             let Some(seconds) = clock.as_ref().and_then(|path| seconds(&fs::read_to_string(path).ok()?))
             else {
                 continue;
             };
-            if out.is_empty() {
-                out += "# HELP corelane_cpu_seconds_total How long the core's thread has run, looking for work included.\n\
-                    # TYPE corelane_cpu_seconds_total counter\n";
+            if std::mem::take(&mut is_first) {
+                let about = "How long the core's thread has run, looking for work included.";
+                out.head("cpu_seconds_total", "counter", about);
             }
-            let _ = writeln!(out, "corelane_cpu_seconds_total{{shard=\"{shard}\"}} {seconds}");
+            let _ = writeln!(out, "{PREFIX}cpu_seconds_total{{shard=\"{shard}\"}} {seconds}");
         }
-        out
     }
 }
 
@@ -62,7 +63,7 @@ fn seconds(schedstat: &str) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::format::Format, *};
 
     #[test]
     fn a_thread_is_of_the_shard_of_its_name() {
@@ -85,6 +86,8 @@ mod tests {
 
     #[test]
     fn a_core_whose_thread_is_not_found_has_no_series() {
-        assert_eq!(CpuClocks::find(2).text(), "");
+        let mut page = Page::new(Format::Prometheus);
+        CpuClocks::find(2).write(&mut page);
+        assert_eq!(page.finish(), "");
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! | path            | answer                                                                    |
 //! |-----------------|---------------------------------------------------------------------------|
-//! | `/metrics`      | everything that is counted, in Prometheus's text format                    |
+//! | `/metrics`      | everything that is counted, for Prometheus or as OpenMetrics: see [`format`]   |
 //! | `/debug/slowest`| the slowest requests of the last minutes, as JSON: see [`slowest`]           |
 //! | `/health/live`  | 200 as long as the process answers                                         |
 //! | `/health/ready` | 200 while every core serves and its disk takes writes; else 503 and why not |
@@ -12,11 +12,13 @@
 //! The number of time series is bounded: [`SERIES_PER_CORE_MAX`] for each core; four for each of
 //! [`TOPICS_SHOWN_MAX`](crate::metrics::TOPICS_SHOWN_MAX) topics and for all others together; two for each of
 //! [`GROUP_LAGS_MAX`](crate::metrics::GROUP_LAGS_MAX) groups and topics of each core, which are those that are
-//! furthest behind. What each metric means is in `tuning/metrics.md`. Read [`text`] for the format.
+//! furthest behind. What each metric means is in `tuning/metrics.md`. Read [`text`] for what
+//! is answered.
 
 mod cpu;
 #[cfg(test)]
 mod documents;
+pub mod format;
 mod page;
 pub mod slowest;
 pub mod text;
@@ -30,11 +32,17 @@ use std::{
 };
 
 use axum::{
-    Router, extract::State, http::StatusCode, http::header::CONTENT_TYPE, response::IntoResponse,
+    Router,
+    extract::State,
+    http::{
+        HeaderMap, StatusCode,
+        header::{ACCEPT, CONTENT_TYPE, VARY},
+    },
+    response::IntoResponse,
     routing::get,
 };
 
-use self::{cpu::CpuClocks, page::Door};
+use self::{cpu::CpuClocks, format::Format, page::Door};
 use crate::metrics::{Gauge, GroupLag, ShardMetrics, TopicTable};
 
 /// Time series of one core, at most: counters, gauges, requests by API, their errors
@@ -101,8 +109,12 @@ pub fn serve(listener: TcpListener, watched: Watched) -> io::Result<SocketAddr> 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let clocks = Arc::new(CpuClocks::find(watched.shards.len()));
     let (kafka, door) = (watched.kafka, Door { bound: address });
+    let answer = async move |State(watched): State<Arc<Watched>>, headers: HeaderMap| {
+        let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+        metrics(&watched, &clocks, Format::of_accept(accept.unwrap_or_default()))
+    };
     let router = Router::new()
-        .route("/metrics", get(async move |State(watched): State<Arc<Watched>>| metrics(&watched, &clocks)))
+        .route("/metrics", get(answer))
         .route("/debug/slowest", get(slowest_requests))
         .route("/health/live", get(|| async { "live\n" }))
         .route("/health/ready", get(ready))
@@ -121,14 +133,14 @@ pub fn serve(listener: TcpListener, watched: Watched) -> io::Result<SocketAddr> 
     Ok(address)
 }
 
-fn metrics(watched: &Watched, clocks: &CpuClocks) -> impl IntoResponse + use<> {
+fn metrics(watched: &Watched, clocks: &CpuClocks, format: Format) -> impl IntoResponse + use<> {
     let shards: Vec<_> = watched.shards.iter().map(|shard| shard.snapshot()).collect();
     let counts: Vec<_> = watched.shards.iter().map(|shard| shard.topics()).collect();
     let lags: Vec<_> = watched.shards.iter().flat_map(|shard| shard.lags().to_vec()).collect();
     let mut topics = watched.topics.lock().unwrap_or_else(PoisonError::into_inner);
     topics.update(&counts, watched.start.elapsed());
-    let text = text::encode(&shards, &topics, &of_all_cores(lags), watched.names) + &clocks.text();
-    ([(CONTENT_TYPE, text::CONTENT_TYPE)], text)
+    let text = text::encode(format, &shards, &topics, &of_all_cores(lags), watched.names, clocks);
+    ([(CONTENT_TYPE, format.content_type()), (VARY, "accept")], text)
 }
 
 /// Each core has its own groups; only what is beyond its bound may come from several.

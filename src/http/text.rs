@@ -2,29 +2,36 @@
 //!
 //! Written by hand: the counters are plain cells of one writer each, which no metrics library has.
 //!
-//! Source: Prometheus, "Text-based format", version 0.0.4.
+//! Which of the two formats it is, `format.rs` knows: the samples are the same in both.
 
 use std::fmt::Write as _;
 
-use super::Names;
+use super::{
+    Names,
+    cpu::CpuClocks,
+    format::{Format, PREFIX, Page},
+};
 use crate::metrics::{COUNTERS, GAUGES, GroupLag, Latency, Snapshot, Stalls, TopicCount, TopicTable};
 
-/// The type of the answer.
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
-/// What every name begins with.
-const PREFIX: &str = "corelane_";
-
-/// All metrics of all cores, in the order of their shards, then those of topics and groups.
+/// All metrics of all cores, in the order of their shards, then those of topics and groups, then `more`.
 #[must_use]
-pub fn encode(shards: &[Snapshot], topics: &TopicTable, lags: &[GroupLag], names: Names) -> String {
-    let mut out = String::new();
+pub(super) fn encode(
+    format: Format,
+    shards: &[Snapshot],
+    topics: &TopicTable,
+    lags: &[GroupLag],
+    names: Names,
+    more: &CpuClocks,
+) -> String {
+    let mut out = Page::new(format);
     of_shards(&mut out, shards, names);
     of_topics(&mut out, topics);
     of_groups(&mut out, lags);
-    out
+    more.write(&mut out);
+    out.finish()
 }
 
-fn of_topics(out: &mut String, topics: &TopicTable) {
+fn of_topics(out: &mut Page, topics: &TopicTable) {
     type Value = fn(TopicCount) -> u64;
     let families: [(&str, &str, &str, Value); 4] = [
         ("topic_bytes_in_total", "counter", "Bytes of batches that were appended, by topic.", |topic| {
@@ -39,25 +46,25 @@ fn of_topics(out: &mut String, topics: &TopicTable) {
         ("topic_log_bytes", "gauge", "Bytes of batches that are kept, by topic.", |topic| topic.log_bytes),
     ];
     for (name, kind, about, value) in families {
-        head(out, name, kind, about);
+        out.head(name, kind, about);
         for (topic, count) in topics.rows() {
             let _ = writeln!(out, "{PREFIX}{name}{{topic=\"{}\"}} {}", escaped(topic), value(count));
         }
     }
 }
 
-fn of_groups(out: &mut String, lags: &[GroupLag]) {
+fn of_groups(out: &mut Page, lags: &[GroupLag]) {
     let labels = |lag: &GroupLag| {
         let (group, topic) = lag.of.as_ref().map_or(("other", "other"), |(group, topic)| (group, topic));
         format!("group=\"{}\",topic=\"{}\"", escaped(group), escaped(topic))
     };
     let about = "Records that a group has not committed yet, by topic.";
-    head(out, "group_lag_records", "gauge", about);
+    out.head("group_lag_records", "gauge", about);
     for lag in lags {
         let _ = writeln!(out, "{PREFIX}group_lag_records{{{}}} {}", labels(lag), lag.records);
     }
     let about = "Age of the first record that a group has not committed, where it is furthest behind.";
-    head(out, "group_lag_seconds", "gauge", about);
+    out.head("group_lag_seconds", "gauge", about);
     for (lag, seconds) in lags.iter().filter_map(|lag| Some((lag, lag.seconds?))) {
         let _ = writeln!(out, "{PREFIX}group_lag_seconds{{{}}} {seconds}", labels(lag));
     }
@@ -68,31 +75,31 @@ fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
-fn of_shards(out: &mut String, shards: &[Snapshot], names: Names) {
+fn of_shards(out: &mut Page, shards: &[Snapshot], names: Names) {
     for (counter, name, about) in COUNTERS {
-        head(out, &format!("{name}_total"), "counter", about);
+        out.head(&format!("{name}_total"), "counter", about);
         for (shard, counted) in shards.iter().enumerate() {
             let _ = writeln!(out, "{PREFIX}{name}_total{{shard=\"{shard}\"}} {}", counted.get(*counter));
         }
     }
     for (gauge, name, about) in GAUGES {
-        head(out, name, "gauge", about);
+        out.head(name, "gauge", about);
         for (shard, counted) in shards.iter().enumerate() {
             let _ = writeln!(out, "{PREFIX}{name}{{shard=\"{shard}\"}} {}", counted.gauge(*gauge));
         }
     }
-    head(out, "connections_open", "gauge", "Connections that are open.");
+    out.head("connections_open", "gauge", "Connections that are open.");
     for (shard, counted) in shards.iter().enumerate() {
         let _ = writeln!(out, "{PREFIX}connections_open{{shard=\"{shard}\"}} {}", counted.connections_open());
     }
-    head(out, "requests_total", "counter", "Requests by API.");
+    out.head("requests_total", "counter", "Requests by API.");
     for (shard, counted) in shards.iter().enumerate() {
         for (key, count) in counted.requests() {
             let api = names.api(key);
             let _ = writeln!(out, "{PREFIX}requests_total{{shard=\"{shard}\",api=\"{api}\"}} {count}");
         }
     }
-    head(out, "request_errors_total", "counter", "Error codes other than NONE in responses, by API.");
+    out.head("request_errors_total", "counter", "Error codes other than NONE in responses, by API.");
     for (shard, counted) in shards.iter().enumerate() {
         for (pair, count) in counted.errors() {
             let (api, error) = pair.map_or_else(
@@ -105,7 +112,7 @@ fn of_shards(out: &mut String, shards: &[Snapshot], names: Names) {
             );
         }
     }
-    head(out, "request_stage_seconds", "histogram", "Where the time of requests goes, by stage.");
+    out.head("request_stage_seconds", "histogram", "Where the time of requests goes, by stage.");
     for (shard, counted) in shards.iter().enumerate() {
         for (kind, stage, latency) in counted.stages() {
             let labels = format!("shard=\"{shard}\",api=\"{}\",stage=\"{}\"", kind.name(), stage.name());
@@ -113,22 +120,18 @@ fn of_shards(out: &mut String, shards: &[Snapshot], names: Names) {
         }
     }
     let about = "How long work on a core may have waited because the core was at something else.";
-    head(out, "reactor_stall_seconds", "histogram", about);
+    out.head("reactor_stall_seconds", "histogram", about);
     for (shard, counted) in shards.iter().enumerate() {
         stalls(out, shard, counted.stalls());
     }
-    head(out, "reactor_stall_longest_seconds", "gauge", "The longest stall since the start.");
+    out.head("reactor_stall_longest_seconds", "gauge", "The longest stall since the start.");
     for (shard, counted) in shards.iter().enumerate() {
         let longest = counted.stalls().longest_us() as f64 / 1e6;
         let _ = writeln!(out, "{PREFIX}reactor_stall_longest_seconds{{shard=\"{shard}\"}} {longest}");
     }
 }
 
-fn head(out: &mut String, name: &str, kind: &str, about: &str) {
-    let _ = writeln!(out, "# HELP {PREFIX}{name} {about}\n# TYPE {PREFIX}{name} {kind}");
-}
-
-fn histogram(out: &mut String, name: &str, labels: &str, latency: &Latency) {
+fn histogram(out: &mut Page, name: &str, labels: &str, latency: &Latency) {
     for (bound_us, below) in latency.below_powers() {
         let bound = bound_us as f64 / 1e6;
         let _ = writeln!(out, "{PREFIX}{name}_bucket{{{labels},le=\"{bound}\"}} {below}");
@@ -138,7 +141,7 @@ fn histogram(out: &mut String, name: &str, labels: &str, latency: &Latency) {
     let _ = writeln!(out, "{PREFIX}{name}_sum{{{labels}}} {sum}\n{PREFIX}{name}_count{{{labels}}} {count}");
 }
 
-fn stalls(out: &mut String, shard: usize, stalls: &Stalls) {
+fn stalls(out: &mut Page, shard: usize, stalls: &Stalls) {
     let name = format!("{PREFIX}reactor_stall_seconds");
     let mut below = 0;
     for (bound_us, count) in stalls.buckets() {
@@ -161,6 +164,10 @@ pub(super) mod tests {
 
     /// Answers with at least one series of each metric.
     pub fn some() -> String {
+        some_in(Format::Prometheus)
+    }
+
+    fn some_in(format: Format) -> String {
         let shards = [ShardMetrics::default(), ShardMetrics::default()];
         shards[0].add(Counter::BytesIn, 7);
         shards[1].set(Gauge::Partitions, 3);
@@ -187,7 +194,8 @@ pub(super) mod tests {
             GroupLag { of, records: 7, seconds: Some(1.5) },
             GroupLag { of: None, records: 1, seconds: None },
         ];
-        encode(&snapshots, &topics, &lags, Names { api, error: |code| format!("E{code}") })
+        let names = Names { api, error: |code| format!("E{code}") };
+        encode(format, &snapshots, &topics, &lags, names, &CpuClocks::default())
     }
 
     #[test]
@@ -215,6 +223,16 @@ pub(super) mod tests {
             }
         }
         assert!(series <= 2 * super::super::SERIES_PER_CORE_MAX, "{series}");
+    }
+
+    #[test]
+    fn both_formats_have_the_same_samples() {
+        let samples = |text: &str| -> Vec<String> {
+            text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
+        };
+        let (prometheus, open_metrics) = (some(), some_in(Format::OpenMetrics));
+        assert_eq!(samples(&prometheus), samples(&open_metrics));
+        assert!(open_metrics.ends_with("# EOF\n") && !prometheus.contains("# EOF"));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::{
     direct::DirectDisk,
     disk::{Disk, DiskFuture},
     doorbell::Doorbell,
-    ring::{Ring, RingOptions},
+    ring::{DiskBounds, Ring, RingOptions},
 };
 
 /// glommio's own registered memory per core; hot I/O does not use it.
@@ -144,6 +144,16 @@ pub fn spawn(queue: Queue, future: impl Future<Output = ()> + 'static) {
     glommio::spawn_local_into(future, handle(queue)).expect("the queue lives as long as the core").detach();
 }
 
+/// The weights that this core's queues have.
+#[must_use]
+pub fn queue_shares() -> QueueShares {
+    let shares = |queue| {
+        let stats = glommio::executor().task_queue_stats(handle(queue));
+        stats.map_or(0, |stats| stats.current_shares())
+    };
+    QueueShares { foreground: shares(Queue::Foreground), housekeeping: shares(Queue::Housekeeping) }
+}
+
 /// Waits. Late by less than half a millisecond while the core is busy.
 pub async fn sleep(duration: Duration) {
     glommio::timer::sleep(duration).await;
@@ -212,6 +222,7 @@ where
         receive_buffers: 1,
         receive_buffer_bytes: super::buffer::BLOCK,
         spin_max: Duration::ZERO,
+        disk: DiskBounds::NONE,
     };
     run_once_with(cpu, options, body)
 }

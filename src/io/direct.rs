@@ -44,6 +44,29 @@ impl DirectDisk {
     pub fn new(ring: Rc<Ring>) -> Self {
         Self { ring, idle: IdleThread::default() }
     }
+
+    fn open_file<'a>(
+        &'a self,
+        path: &Path,
+        how: Open,
+        bound: Bound,
+    ) -> DiskFuture<'a, io::Result<Rc<dyn DiskFile>>> {
+        let path = path.to_owned();
+        Box::pin(async move {
+            let file = aside(move || {
+                fs::OpenOptions::new()
+                    .read(true)
+                    .write(true)
+                    .create(how == Open::OrCreate)
+                    .truncate(false)
+                    .custom_flags(libc::O_DIRECT)
+                    .open(path)
+            })
+            .await?;
+            Ok(Rc::new(DirectFile { ring: self.ring.clone(), file: Arc::new(file), bound })
+                as Rc<dyn DiskFile>)
+        })
+    }
 }
 
 thread_local! {
@@ -126,20 +149,11 @@ impl Disk for DirectDisk {
     }
 
     fn open<'a>(&'a self, path: &'a Path, how: Open) -> DiskFuture<'a, io::Result<Rc<dyn DiskFile>>> {
-        let path = path.to_owned();
-        Box::pin(async move {
-            let file = aside(move || {
-                fs::OpenOptions::new()
-                    .read(true)
-                    .write(true)
-                    .create(how == Open::OrCreate)
-                    .truncate(false)
-                    .custom_flags(libc::O_DIRECT)
-                    .open(path)
-            })
-            .await?;
-            Ok(Rc::new(DirectFile { ring: self.ring.clone(), file: Arc::new(file) }) as Rc<dyn DiskFile>)
-        })
+        self.open_file(path, how, Bound::Turns)
+    }
+
+    fn open_journal<'a>(&'a self, path: &'a Path, how: Open) -> DiskFuture<'a, io::Result<Rc<dyn DiskFile>>> {
+        self.open_file(path, how, Bound::None)
     }
 
     fn open_shared<'a>(&'a self, path: &'a Path) -> DiskFuture<'a, io::Result<Option<Arc<SharedFile>>>> {
@@ -209,6 +223,14 @@ impl Disk for DirectDisk {
 struct DirectFile {
     ring: Rc<Ring>,
     file: Arc<fs::File>,
+    bound: Bound,
+}
+
+/// Whether writes of a file wait for their turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bound {
+    Turns,
+    None,
 }
 
 impl DirectFile {
@@ -222,6 +244,10 @@ impl DirectFile {
             "write of {} at {position}",
             bytes.len()
         );
+        let mut turn = match self.bound {
+            Bound::Turns => Some(self.ring.write_turn().await),
+            Bound::None => None,
+        };
         let mut done = 0;
         while done < bytes.len() {
             let part = bytes.slice(done..bytes.len());
@@ -230,11 +256,13 @@ impl DirectFile {
             if sync == Sync::Data {
                 entry = entry.rw_flags(libc::RWF_DSYNC);
             }
-            let resource = (part, self.file.clone());
+            // The turn is over once the kernel is done, even if nobody waits any more.
+            let resource = (part, self.file.clone(), turn);
             let written = if sync == Sync::DataAndEarlier {
                 let flush = opcode::Fsync::new(self.fd()).flags(FsyncFlags::DATASYNC).build();
                 let (write, flush) = self.ring.start_linked(entry.build(), resource, flush);
-                let (written, _, _) = write.await;
+                let (written, _, (.., back)) = write.await;
+                turn = back;
                 let (flushed, ..) = flush.await;
                 let written = check(written)?;
                 if done + written == bytes.len() {
@@ -242,7 +270,8 @@ impl DirectFile {
                 } // else: a short write cancels the flush; the rest is written and flushed next
                 written
             } else {
-                let (written, _, _) = self.ring.start(entry.build(), resource).await;
+                let (written, _, (.., back)) = self.ring.start(entry.build(), resource).await;
+                turn = back;
                 check(written)?
             };
             if written == 0 || written % BLOCK != 0 {
@@ -262,14 +291,15 @@ pub(super) async fn read_direct(
     position: u64,
 ) -> io::Result<AlignedBuffer> {
     let wanted = buffer.capacity();
+    let mut turn = ring.read_turn().await;
     let mut done = 0;
     while done < wanted {
         // SAFETY: `done` is below the capacity of the allocation.
         let start = unsafe { buffer.as_mut_ptr().add(done) };
         let entry = opcode::Read::new(Fd(file.as_raw_fd()), start, (wanted - done) as u32)
             .offset(position + done as u64);
-        let (result, _, resource) = ring.start(entry.build(), (buffer, file.clone())).await;
-        buffer = resource.0;
+        let (result, _, resource) = ring.start(entry.build(), (buffer, file.clone(), turn)).await;
+        (buffer, turn) = (resource.0, resource.2);
         let length = check(result)?;
         done += length;
         // A length that is no whole block, or none, is the end of the file.

@@ -66,6 +66,11 @@ pub trait Disk {
     /// Opens a file for direct reading and writing.
     fn open<'a>(&'a self, path: &'a Path, how: Open) -> DiskFuture<'a, io::Result<Rc<dyn DiskFile>>>;
 
+    /// As [`Disk::open`], for a file of the journal: its writes go past those that wait for their turn.
+    fn open_journal<'a>(&'a self, path: &'a Path, how: Open) -> DiskFuture<'a, io::Result<Rc<dyn DiskFile>>> {
+        self.open(path, how)
+    }
+
     /// Opens a file that nobody writes any more, for ranges of it to be sent from any core. `None`: this
     /// disk has no such files, and its bytes are read before they are sent.
     fn open_shared<'a>(&'a self, _path: &'a Path) -> DiskFuture<'a, io::Result<Option<Arc<SharedFile>>>> {

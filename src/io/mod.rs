@@ -21,3 +21,4 @@ pub mod ring;
 pub mod send;
 pub mod signal;
 pub mod sim;
+mod turns;

@@ -27,7 +27,10 @@ use std::{
 use futures_lite::AsyncReadExt;
 use io_uring::{IoUring, cqueue, squeue, types::BufRingEntry};
 
-use super::doorbell::Doorbell;
+use super::{
+    doorbell::Doorbell,
+    turns::{Turn, Turns},
+};
 
 /// Group number of the one pool of provided receive buffers.
 pub(super) const RECEIVE_GROUP: u16 = 0;
@@ -49,6 +52,23 @@ pub struct RingOptions {
     pub receive_buffer_bytes: usize,
     /// Longest spin before parking.
     pub spin_max: Duration,
+    /// Reads and writes of files under way at once.
+    pub disk: DiskBounds,
+}
+
+/// How many operations on files a core has under way at once. Writes of the journal are not among them: there is
+/// one at a time, and clients wait for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DiskBounds {
+    /// Reads, at least 1.
+    pub reads_max: usize,
+    /// Writes, at least 1.
+    pub writes_max: usize,
+}
+
+impl DiskBounds {
+    /// As many as are asked for.
+    pub const NONE: Self = Self { reads_max: usize::MAX, writes_max: usize::MAX };
 }
 
 /// A core's ring. Used by the tasks of that core only.
@@ -66,6 +86,8 @@ pub struct Ring {
     spin_max: Duration,
     parks: Cell<u64>,
     bulk: RefCell<BulkTurns>,
+    reads: Rc<Turns>,
+    writes: Rc<Turns>,
 }
 
 /// Large sends that one turn of the driver lets through: a few hundred microseconds of copying.
@@ -120,6 +142,8 @@ impl Ring {
             spin_max: options.spin_max,
             parks: Cell::new(0),
             bulk: RefCell::default(),
+            reads: Turns::new(options.disk.reads_max),
+            writes: Turns::new(options.disk.writes_max),
         }))
     }
 
@@ -127,6 +151,28 @@ impl Ring {
     #[must_use]
     pub fn parks(&self) -> u64 {
         self.parks.get()
+    }
+
+    /// Entries of its submission queue.
+    #[must_use]
+    pub fn entries(&self) -> u32 {
+        self.uring.borrow().params().sq_entries()
+    }
+
+    /// How often a read and a write of a file had to wait for others.
+    #[must_use]
+    pub fn disk_waits(&self) -> (u64, u64) {
+        (self.reads.waits(), self.writes.waits())
+    }
+
+    /// Waits until one more read of a file may be under way.
+    pub(super) async fn read_turn(&self) -> Turn {
+        self.reads.turn().await
+    }
+
+    /// Waits until one more write of a file may be under way.
+    pub(super) async fn write_turn(&self) -> Turn {
+        self.writes.turn().await
     }
 
     /// Starts one operation.
@@ -549,6 +595,7 @@ pub(crate) mod tests {
             receive_buffers: 4,
             receive_buffer_bytes: 4096,
             spin_max: Duration::from_micros(20),
+            disk: DiskBounds { reads_max: 2, writes_max: 2 },
         }
     }
 
@@ -651,6 +698,49 @@ pub(crate) mod tests {
             disk.write_small(&directory.path().join("small"), b"abc".to_vec()).await.expect("write small");
             let small = disk.read_small(&directory.path().join("small"), 10).await.expect("read small");
             assert_eq!(small, b"abc");
+        });
+    }
+
+    /// Starts all of them, then waits for all.
+    async fn all<T>(futures: impl Iterator<Item = Pin<Box<dyn Future<Output = T> + '_>>>) -> Vec<T> {
+        let mut futures: Vec<_> = futures.map(|future| (future, None)).collect();
+        std::future::poll_fn(|context| {
+            for (future, result) in futures.iter_mut().filter(|(_, result)| result.is_none()) {
+                if let Poll::Ready(value) = future.as_mut().poll(context) {
+                    *result = Some(value);
+                }
+            }
+            if futures.iter().all(|(_, result)| result.is_some()) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        futures.into_iter().filter_map(|(_, result)| result).collect()
+    }
+
+    #[test]
+    fn no_more_reads_and_writes_are_under_way_than_allowed_but_the_journal_goes_past() {
+        let directory = tempfile::tempdir_in(".").expect("a directory that takes direct I/O");
+        let path = directory.path().join("blocks");
+        on_a_core(move |ring| async move {
+            let disk = DirectDisk::new(ring.clone());
+            let file = disk.open(&path, Open::OrCreate).await.expect("open");
+            let journal = disk.open_journal(&directory.path().join("journal"), Open::OrCreate).await;
+            let journal = journal.expect("open");
+            let block = || {
+                let mut buffer = AlignedBuffer::with_capacity(4096);
+                buffer.extend(&[7; 4096]);
+                buffer.freeze()
+            };
+            let write = |place: u64| file.write_at(block(), place * 4096, Sync::None);
+            let writes = all((0..8).map(write));
+            let to_journal = |place: u64| journal.write_at(block(), place * 4096, Sync::Data);
+            let of_journal = all((0..4).map(to_journal));
+            let (writes, of_journal) = futures_lite::future::zip(writes, of_journal).await;
+            assert!(writes.into_iter().chain(of_journal).all(|written| written.is_ok()));
+            assert_eq!(ring.disk_waits(), (0, 6), "two went at once, the journal's were not asked to wait");
+            let read = |place: u64| file.read_at(AlignedBuffer::with_capacity(4096), place * 4096);
+            let reads = all((0..5).map(read)).await;
+            assert!(reads.into_iter().all(|read| read.expect("read").iter().all(|&byte| byte == 7)));
+            assert_eq!(ring.disk_waits(), (3, 6));
         });
     }
 }

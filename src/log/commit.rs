@@ -180,7 +180,7 @@ impl Store {
     /// Adds a file of full length to the ring, durably named.
     pub(super) async fn add_journal_file(&self, slot: u32) -> io::Result<()> {
         let directory = self.directory();
-        let file = self.disk.open(&directory.join(journal_name(slot)), Open::OrCreate).await?;
+        let file = self.disk.open_journal(&directory.join(journal_name(slot)), Open::OrCreate).await?;
         file.allocate(self.options.journal_file_bytes).await?;
         // From here on a shorter file is one that has lost something.
         file.sync_data().await?;

@@ -9,11 +9,7 @@ use crate::{
         buffer::{AlignedBuffer, BLOCK, block_end, block_start},
         disk::{DiskFile, Open},
     },
-    log::{
-        Condemned, LogId, Logs, Store,
-        format::{partition_directory, segment_in_name},
-        partition_log::Sealed,
-    },
+    log::{Condemned, LogId, Logs, Store, format::segment_in_name, partition_log::Sealed},
     model::{Offset, TopicPartition},
 };
 
@@ -65,7 +61,7 @@ impl Store {
     }
 
     async fn remove_unknown(&self, id: LogId, partition: TopicPartition) -> io::Result<()> {
-        let directory = partition_directory(&self.options.data, partition);
+        let directory = self.partition_directory(partition);
         let names = self.disk.list(&directory).await;
         if is_absent(&names) {
             return Ok(());

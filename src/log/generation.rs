@@ -67,7 +67,7 @@ pub(super) fn current_path(data: &Path) -> PathBuf {
 }
 
 /// The names in a directory; none if it is absent.
-async fn names(disk: &dyn Disk, directory: &Path) -> Result<Vec<String>, OpenError> {
+pub(super) async fn names(disk: &dyn Disk, directory: &Path) -> Result<Vec<String>, OpenError> {
     match disk.list(directory).await {
         Ok(names) => Ok(names),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
@@ -99,6 +99,17 @@ pub async fn current_generation(disk: &dyn Disk, data: &Path) -> Result<Generati
         }
         Err(error) => return Err(OpenError::io(&path, error)),
     };
+    remove_others(disk, data, current).await?;
+    Ok(current)
+}
+
+/// Removes what crashes have left of other generations than the valid one: [`current_generation`] has done it in
+/// the directory it has read; for the broker's other data directories.
+///
+/// # Errors
+/// A directory could not be listed or removed.
+pub async fn remove_others(disk: &dyn Disk, data: &Path, current: Generation) -> Result<(), OpenError> {
+    let shards = format::shards_directory(data);
     for name in names(disk, &shards).await? {
         let number = name.split_once('-').and_then(|(number, _)| number.parse::<u64>().ok());
         if number.is_some_and(|number| number != current.number) {
@@ -106,7 +117,7 @@ pub async fn current_generation(disk: &dyn Disk, data: &Path) -> Result<Generati
             disk.remove_directory(&stale).await.map_err(|error| OpenError::io(&stale, error))?;
         }
     }
-    Ok(current)
+    Ok(())
 }
 
 /// Makes a generation the valid one. All of its shards have been opened.

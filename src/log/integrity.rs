@@ -196,8 +196,7 @@ impl Store {
         segment: Offset,
         version: u32,
     ) -> std::path::PathBuf {
-        crate::log::format::partition_directory(&self.options.data, partition)
-            .join(sidecar_name(segment, version))
+        self.partition_directory(partition).join(sidecar_name(segment, version))
     }
 
     /// How far these pieces of a segment, from the start of a span on, are what was appended.

@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     LogError, LogId, Store, files,
-    format::{self, index_name, partition_directory, segment_name},
+    format::{self, index_name, segment_name},
     generation,
     partition_log::Log,
 };
@@ -58,8 +58,7 @@ impl Store {
         &self,
         partitions: impl Iterator<Item = TopicPartition>,
     ) -> Result<(), LogError> {
-        let directories: Vec<_> =
-            partitions.map(|one| partition_directory(&self.options.data, one)).collect();
+        let directories: Vec<_> = partitions.map(|one| self.partition_directory(one)).collect();
         let topic = directories.first().and_then(|directory| directory.parent()).map(Path::to_owned);
         let Some(topic) = topic else { return Ok(()) };
         let failed = |source| LogError::Io { path: topic.clone(), source };
@@ -69,7 +68,7 @@ impl Store {
         };
         for directory in directories.iter().filter(|path| there.contains(&files::file_name(path))) {
             if !self.disk.list(directory).await.map_err(failed)?.is_empty() {
-                let moved = generation::set_aside(&*self.disk, &self.options.data, directory).await;
+                let moved = generation::set_aside(&*self.disk, self.data_of(directory), directory).await;
                 moved.map_err(|error| failed(io::Error::other(error)))?;
             }
         }
@@ -95,7 +94,8 @@ impl Store {
         self.state.dirty.set(true);
         self.signals.settled.notify();
         self.signals.room.notify();
-        let directory = partition_directory(&self.options.data, log.partition);
+        let directory = self.partition_directory(log.partition);
+        self.elsewhere.borrow_mut().remove(&log.partition);
         // The directory of the topic goes with its last partition, whichever shard removes that one.
         match self.remove_with_parent(&directory).await {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
@@ -190,11 +190,11 @@ impl Store {
     }
 
     pub(super) fn segment_path(&self, partition: TopicPartition, segment: Offset, version: u32) -> PathBuf {
-        partition_directory(&self.options.data, partition).join(segment_name(segment, version))
+        self.partition_directory(partition).join(segment_name(segment, version))
     }
 
     pub(super) fn index_path(&self, partition: TopicPartition, segment: Offset, version: u32) -> PathBuf {
-        partition_directory(&self.options.data, partition).join(index_name(segment, version))
+        self.partition_directory(partition).join(index_name(segment, version))
     }
 
     pub(super) fn directory(&self) -> PathBuf {

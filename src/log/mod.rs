@@ -25,7 +25,8 @@
 //! In the order to read them: `calls.rs` and `lifecycle.rs` (what is asked of a store), [`format`] (bytes on
 //! disk), `partition_log.rs` (one log's state), `tail.rs` (memory), `journal.rs`, `commit.rs` and `vouch.rs`
 //! (group commit), `settle.rs` and `extents.rs` (segments), `checkpoint.rs` (what) and `checkpointing.rs` (when),
-//! [`recovery`] and `replay.rs` (after a crash), [`generation`] (which shards' directories are valid),
+//! [`recovery`] and `replay.rs` (after a crash), [`generation`] (which shards' directories are valid), `places.rs`
+//! (which data directory a log lies in),
 //! `compaction` (the last record of each key), `retention.rs`, [`sidecar`], `audit.rs` and `integrity.rs`
 //! (nothing damaged is served), `scrub.rs`, `spares.rs` (freed files are used
 //! again), `reserve.rs` (a full disk), `reader.rs`, `ranges.rs`, `time.rs`,
@@ -50,6 +51,7 @@ mod lifecycle;
 mod lru;
 pub mod offline;
 mod partition_log;
+mod places;
 mod ranges;
 mod reader;
 pub mod recovery;
@@ -78,7 +80,7 @@ use std::{
 pub use crate::io::send::Piece;
 pub use compaction::CompactionOptions;
 pub use error::{LogError, OpenError};
-pub use generation::{Generation, current_generation, move_orphans, publish_generation};
+pub use generation::{Generation, current_generation, move_orphans, publish_generation, remove_others};
 pub use integrity::IntegrityCounts;
 pub use ranges::ReadLimits;
 pub use recovery::RecoveredLog;
@@ -103,8 +105,10 @@ use crate::{
 /// Where a store lies, and its bounds. Sizes in bytes.
 #[derive(Debug, Clone)]
 pub struct StoreOptions {
-    /// The data directory, shared by all shards of it.
+    /// The data directory of this shard's journal and new logs; others may share it.
     pub data: PathBuf,
+    /// The broker's other data directories: what a former shard has left there is found, and stays.
+    pub elsewhere: Vec<PathBuf>,
     /// Number of this shard, from 0.
     pub shard: u32,
     /// The generation being started: one more than the valid one.
@@ -152,6 +156,7 @@ impl StoreOptions {
     pub fn new(data: PathBuf, shard: u32, generation: Generation, journal_id: u64) -> Self {
         Self {
             data,
+            elsewhere: Vec::new(),
             shard,
             generation,
             journal_id,
@@ -240,6 +245,8 @@ pub struct Store {
     disk: Rc<dyn Disk>,
     clock: Rc<dyn Clock>,
     options: StoreOptions,
+    /// Logs that lie in another data directory than the shard's own.
+    elsewhere: RefCell<HashMap<TopicPartition, PathBuf>>,
     logs: RefCell<Logs>,
     journal: RefCell<Journal>,
     files: RefCell<Lru<SegmentKey, Rc<dyn DiskFile>>>,

@@ -105,11 +105,13 @@ pub struct Survey {
 }
 
 impl Survey {
-    /// Reads the checkpoints and journals of a data directory that nobody uses.
+    /// Reads the checkpoints and journals of a broker's data directories that nobody uses; the first of them says
+    /// which generation is valid.
     #[must_use]
-    pub fn of(data: &Path) -> Self {
+    pub fn of(all: &[PathBuf]) -> Self {
         let mut survey = Self::default();
-        let path = generation::current_path(data);
+        let Some(first) = all.first() else { return survey };
+        let path = generation::current_path(first);
         let current = read_small(&path, 4096).map(|bytes| generation::Generation::parse(&bytes));
         let current = match current {
             Ok(Some(current)) => current,
@@ -124,13 +126,20 @@ impl Survey {
         };
         let mut logs = BTreeMap::new();
         for shard in 0..current.shards {
-            survey.read_shard(data, &shard_directory(data, current.number, shard), &mut logs);
+            let places = all.iter().map(|data| shard_directory(data, current.number, shard));
+            let directory = places.clone().find(|place| place.exists()).or_else(|| places.clone().next());
+            survey.read_shard(all, &directory.unwrap_or_default(), &mut logs);
         }
         survey.logs = logs.into_values().collect();
         survey
     }
 
-    fn read_shard(&mut self, data: &Path, directory: &Path, logs: &mut BTreeMap<(String, i32), OfflineLog>) {
+    fn read_shard(
+        &mut self,
+        all: &[PathBuf],
+        directory: &Path,
+        logs: &mut BTreeMap<(String, i32), OfflineLog>,
+    ) {
         let mut files = Vec::new();
         for name in checkpoint::FILES {
             let path = directory.join(name);
@@ -153,11 +162,9 @@ impl Survey {
             return;
         };
         for entry in entries {
-            match offline_log(data, entry.bytes) {
+            match offline_log(all, entry.bytes) {
                 // A topic that was deleted may still stand in a checkpoint.
-                Some(log)
-                    if partition_directory(data, log.partition).exists() || log.end == log.log_start =>
-                {
+                Some(log) if directory_of(all, log.partition).exists() || log.end == log.log_start => {
                     logs.insert(key(log.partition), log);
                 }
                 Some(_) => {}
@@ -169,13 +176,13 @@ impl Survey {
         }
         let head = loaded.checkpoint;
         if !head.clean {
-            self.read_journal(data, directory, head.journal_id, head.replay_from, logs);
+            self.read_journal(all, directory, head.journal_id, head.replay_from, logs);
         }
     }
 
     fn read_journal(
         &mut self,
-        data: &Path,
+        all: &[PathBuf],
         directory: &Path,
         journal_id: u64,
         from: ReplayFrom,
@@ -225,7 +232,7 @@ impl Survey {
                 self.damages.push(Damage::of_file(directory, what));
             }
             expected = sequence + 1;
-            let batches = payload.and_then(|payload| journaled(data, &frame, payload));
+            let batches = payload.and_then(|payload| journaled(all, &frame, payload));
             match batches {
                 Some(batches) => {
                     // One that was made after the checkpoint is in the journal only.
@@ -262,13 +269,20 @@ fn key(partition: TopicPartition) -> (String, i32) {
     (partition.topic.to_string(), partition.partition.get())
 }
 
+/// Where a partition's files are; in the first data directory if they are nowhere.
+fn directory_of(all: &[PathBuf], partition: TopicPartition) -> PathBuf {
+    let mut places = all.iter().map(|data| partition_directory(data, partition));
+    let first = places.next().unwrap_or_default();
+    if first.exists() { first } else { places.find(|place| place.exists()).unwrap_or(first) }
+}
+
 /// The batches of a frame; `None` if they cannot be read.
-fn journaled(data: &Path, frame: &Frame, payload: Vec<u8>) -> Option<Vec<Vec<u8>>> {
+fn journaled(all: &[PathBuf], frame: &Frame, payload: Vec<u8>) -> Option<Vec<Vec<u8>>> {
     match frame.kind? {
         FrameKind::Batch => Some(vec![payload]),
         FrameKind::Extent => {
             let (extent, partial) = Extent::parse(&payload)?;
-            let path = partition_directory(data, frame.partition).join(segment_name(extent.segment, 0));
+            let path = directory_of(all, frame.partition).join(segment_name(extent.segment, 0));
             let mut bytes = vec![0; usize::try_from(extent.length).ok()?];
             File::open(path).ok()?.read_exact_at(&mut bytes, extent.position).ok()?;
             bytes.extend_from_slice(partial);
@@ -289,9 +303,9 @@ fn journaled(data: &Path, frame: &Frame, payload: Vec<u8>) -> Option<Vec<Vec<u8>
     }
 }
 
-fn offline_log(data: &Path, entry: &[u8]) -> Option<OfflineLog> {
+fn offline_log(all: &[PathBuf], entry: &[u8]) -> Option<OfflineLog> {
     let log = checkpoint::decode_log(entry, Arc::new(TopicSettings::default()))?;
-    let directory = partition_directory(data, log.partition);
+    let directory = directory_of(all, log.partition);
     let active = log.active();
     let inline = log.tail.slices(active.base, active.settled..active.end).concat();
     let mut segments: Vec<OfflineSegment> = log

@@ -48,9 +48,7 @@ use crate::{
         checkpoint::{self, Checkpoint},
         checkpointing::Pictured,
         compaction::replace::Replacement,
-        format::{
-            BATCH_HEADER_BYTES, BatchHead, Frame, FrameKind, journal_name, shard_directory, slot_in_name,
-        },
+        format::{BATCH_HEADER_BYTES, BatchHead, Frame, FrameKind, journal_name, slot_in_name},
         generation::set_aside,
         journal::Journal,
         lru::Lru,
@@ -128,6 +126,7 @@ impl Store {
         let store = Rc::new(Self {
             disk,
             clock,
+            elsewhere: RefCell::default(),
             logs: RefCell::new(Logs::default()),
             journal: RefCell::new(journal),
             files: RefCell::new(Lru::new(o.open_files_max)),
@@ -161,6 +160,7 @@ impl Store {
         }
         let made = self.disk.create_directories(&directory).await;
         made.map_err(|error| OpenError::io(&directory, error))?;
+        self.find_elsewhere(owned.keys().copied()).await?;
         let mut ids = HashMap::new();
         let mut journals = Vec::new();
         for shard in 0..former.shards {
@@ -214,7 +214,7 @@ impl Store {
         owned: &HashMap<TopicPartition, Arc<TopicSettings>>,
         ids: &mut HashMap<TopicPartition, LogId>,
     ) -> Result<Option<FormerShard>, OpenError> {
-        let directory = shard_directory(&self.options.data, generation, shard);
+        let directory = self.former_directory(generation, shard).await;
         let loaded = checkpoint::load(&*self.disk, &directory).await?;
         let broken = || OpenError::damaged(&directory, "an entry of its checkpoint cannot be read");
         let mut former =
@@ -237,7 +237,7 @@ impl Store {
         owned: &HashMap<TopicPartition, Arc<TopicSettings>>,
         ids: &mut HashMap<TopicPartition, LogId>,
     ) -> Result<(), OpenError> {
-        let directory = shard_directory(&self.options.data, generation, shard);
+        let directory = self.former_directory(generation, shard).await;
         let from = former.checkpoint;
         let failed = |error| OpenError::io(&directory, error);
         let replay = Replay::open(&*self.disk, &directory, from.journal_id, from.replay_from).await;
@@ -467,14 +467,16 @@ impl Store {
     pub async fn adopt(&self, former: Generation) -> Result<(), OpenError> {
         let shards = self.options.generation.shards.max(1);
         for shard in (0..former.shards).filter(|shard| shard % shards == self.options.shard) {
-            let directory = shard_directory(&self.options.data, former.number, shard);
+            let directory = self.former_directory(former.number, shard).await;
             let failed = |error| OpenError::io(&directory, error);
             if self.damaged_journals.borrow().contains(&shard) {
-                set_aside(&*self.disk, &self.options.data, &directory).await?;
+                set_aside(&*self.disk, self.data_of(&directory), &directory).await?;
                 continue;
             }
+            // Files of another disk cannot be renamed to this one.
+            let is_here = self.data_of(&directory) == self.options.data;
             for name in self.disk.list(&directory).await.map_err(failed)? {
-                if slot_in_name(&name).is_some() {
+                if is_here && slot_in_name(&name).is_some() {
                     self.adopt_file(&directory.join(name)).await.map_err(failed)?;
                 }
             }
@@ -499,7 +501,7 @@ impl Store {
         let slot = self.journal.borrow_mut().new_slot();
         let Some(slot) = slot else { return Ok(()) };
         let target = self.directory().join(journal_name(slot));
-        let file = self.disk.open(path, Open::Existing).await?;
+        let file = self.disk.open_journal(path, Open::Existing).await?;
         let length = self.options.journal_file_bytes;
         if file.length().await? != length {
             self.journal.borrow_mut().not_added();

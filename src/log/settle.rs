@@ -21,7 +21,6 @@ use crate::{
         LogId, Logs, Store, Written,
         commit::RETRY_INTERVAL,
         files::{is_absent, join_all},
-        format::partition_directory,
         partition_log::{Appended, Log, NewBatch, Sealed},
     },
     model::{Offset, TopicPartition},
@@ -433,7 +432,7 @@ impl Store {
     /// Makes a segment's file, durably named. What it holds beyond the log's end is of no meaning: the file may
     /// have been another segment before.
     async fn create_segment(&self, id: LogId, partition: TopicPartition, segment: Offset) -> io::Result<()> {
-        let directory = partition_directory(&self.options.data, partition);
+        let directory = self.partition_directory(partition);
         if is_absent(&self.disk.list(&directory).await) {
             self.disk.create_directories(&directory).await?;
         }

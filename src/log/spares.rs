@@ -1,7 +1,8 @@
 //! Segment files that retention has freed are kept for a while, to become segments again: blocks that were
 //! written before are the cheapest to write, since the file system changes nothing but their bytes.
 //!
-//! A spare lies in the shard's directory, so that it goes with its generation. Its bytes are of no meaning: what
+//! A spare lies in the shard's directory, so that it goes with its generation; logs in other data directories
+//! have none. Its bytes are of no meaning: what
 //! a log's end and the journal do not vouch for is never read from a segment. Only a file that nobody reads any
 //! more is kept; whoever still sends from the old name keeps the old bytes, and the file is removed instead.
 
@@ -73,7 +74,12 @@ impl Store {
         let is_useful = segment.length >= options.spare_file_bytes_min
             && self.spares.bytes() + segment.length <= options.spare_bytes_max
             && self.spares.kept.borrow().len() < SPARES_MAX;
-        if !nobody_reads || !is_useful || self.state.disk_full.get() || self.state.closing.get() {
+        if !nobody_reads
+            || !is_useful
+            || !self.lies_here(partition)
+            || self.state.disk_full.get()
+            || self.state.closing.get()
+        {
             return false;
         }
         let named = self.spares.named.get();
@@ -97,6 +103,9 @@ impl Store {
         partition: TopicPartition,
         segment: Offset,
     ) -> io::Result<()> {
+        if !self.lies_here(partition) {
+            return Ok(());
+        }
         let wanted = self.with_log(id, |log| {
             let soon = log.rate.bytes_per_second().saturating_mul(FILLED_WITHIN_SECONDS);
             log.settings.segment_bytes.min(soon)

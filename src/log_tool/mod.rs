@@ -99,7 +99,7 @@ pub fn run(command: &LogCommand) -> ExitCode {
 
 /// A data directory that is ours alone for now.
 struct Opened {
-    _lock: startup::DataLock,
+    _directories: startup::DataDirectories,
     survey: Survey,
     names: HashMap<TopicId, String>,
     /// What is wrong with the metadata log.
@@ -107,14 +107,14 @@ struct Opened {
 }
 
 fn open(data: &std::path::Path) -> Result<Opened, ToolError> {
-    let lock = startup::lock_data_directory(data)?;
+    let directories = startup::lock_data_directories(data)?;
     let (names, metadata) = match MetadataLog::read(data) {
         Ok(commands) => (topic_names(&commands), None),
         Err(error @ MetadataLogError::Damaged { .. }) => (HashMap::new(), Some(error)),
         Err(error) => return Err(error.into()),
     };
-    let survey = Survey::of(data);
-    Ok(Opened { _lock: lock, survey, names, metadata })
+    let survey = Survey::of(directories.all());
+    Ok(Opened { _directories: directories, survey, names, metadata })
 }
 
 impl Opened {

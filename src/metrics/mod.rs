@@ -81,6 +81,14 @@ gauges! {
     SpansDamaged, "checksum_spans_damaged", "Spans of segments that are not what was appended.";
     SidecarsRebuilt, "checksum_files_rebuilt", "Checksum files that were missing or damaged and made anew.";
     ScrubbedMs, "scrubbed_since_timestamp_ms", "When the segment that was compared longest ago was compared; 0: one never was.";
+    Core, "core", "Id of the core that the shard is pinned to.";
+    RingEntries, "ring_entries", "Operations that one submission of the core's I/O ring holds (shards.ring.entries).";
+    ReceiveBuffers, "receive_buffers", "Buffers that arriving requests share (shards.receive.buffers).";
+    SpinUs, "spin_us", "How long an idle core looks for work before it sleeps, at most (shards.spin.us).";
+    ForegroundShares, "foreground_shares", "Weight of requests, appends and the journal (shards.foreground.shares).";
+    HousekeepingShares, "housekeeping_shares", "Weight of settling, checkpoints, compaction and removal (shards.housekeeping.shares).";
+    DiskReadsMax, "disk_reads_in_flight_max", "Reads of files under way at once, at most (io.properties); 0: no bound.";
+    DiskWritesMax, "disk_writes_in_flight_max", "Writes of files under way at once, at most, besides one of the journal (io.properties); 0: no bound.";
     SparesUsed, "segment_files_recycled", "Files of freed segments that have become segments again.";
 }
 
@@ -102,6 +110,9 @@ counters! {
     FetchReadAheads, "fetch_read_aheads", "Chunks of segments read ahead into the page cache.";
     Throttled, "throttled", "Responses that told a client to wait, since it was beyond its quota.";
     ConnectionsClosed, "connections_closed", "Connections that have ended.";
+    Parks, "parks", "Times that the core has gone to sleep for want of work.";
+    DiskReadWaits, "disk_read_waits", "Reads of files that waited for others, since the disk has enough.";
+    DiskWriteWaits, "disk_write_waits", "Writes of files that waited for others, since the disk has enough.";
     Beats, "beats", "Times that the core has measured its gauges, every 5 s; it stands still while the core hangs.";
 }
 

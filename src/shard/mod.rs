@@ -18,6 +18,7 @@ pub mod work;
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
+    path::Path,
     rc::Rc,
     sync::Arc,
 };
@@ -225,12 +226,20 @@ impl Shard {
         self.partitions.borrow().by_id.len()
     }
 
-    /// Bytes of the file system that the data directory is on.
+    /// Bytes of the file system that the core's data directory is on.
     ///
     /// # Errors
     /// The system does not tell.
     pub fn disk_space(&self) -> std::io::Result<DiskSpace> {
-        disk_space(&self.settings().data_dir)
+        disk_space(self.settings().data_dir_of(self.id))
+    }
+
+    /// As [`Shard::disk_space`], of another data directory.
+    ///
+    /// # Errors
+    /// The system does not tell.
+    pub fn disk_space_of(&self, directory: &Path) -> std::io::Result<DiskSpace> {
+        disk_space(directory)
     }
 
     /// What clients have moved of their quotas.
@@ -305,7 +314,10 @@ impl Shard {
                 Answer::DeleteRecords(starts)
             }
             Work::Sizes(wanted) => {
-                let size = |id| self.store.log_bytes(self.partition(id)?.log()).ok();
+                let size = |id| {
+                    let bytes = self.store.log_bytes(self.partition(id)?.log()).ok()?;
+                    Some((bytes, self.store.data_directory(id)))
+                };
                 Answer::Sizes(wanted.into_iter().map(size).collect())
             }
             Work::Producers(wanted) => {

@@ -1,7 +1,7 @@
 //! What a core can be asked to do for partitions that it owns, and how it answers. All of it moves
 //! between threads.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use bytes::Bytes;
 
@@ -27,7 +27,7 @@ pub enum Work {
     EpochEnds(Vec<EpochQuestion>),
     /// Delete the records below these offsets, or below the high watermark.
     DeleteRecords(Vec<(TopicPartition, Option<Offset>)>),
-    /// Say how many bytes of batches these have.
+    /// Say how many bytes of batches these have, and in which data directory.
     Sizes(Vec<TopicPartition>),
     /// Say which producers these know.
     Producers(Vec<TopicPartition>),
@@ -48,7 +48,7 @@ pub enum Answer {
     /// Of [`Work::DeleteRecords`]: where the logs start then.
     DeleteRecords(Vec<Result<Offset, ReadError>>),
     /// Of [`Work::Sizes`]; none for a partition that is not here.
-    Sizes(Vec<Option<u64>>),
+    Sizes(Vec<Option<(u64, PathBuf)>>),
     /// Of [`Work::Producers`].
     Producers(Vec<Result<Vec<ActiveProducer>, ReadError>>),
     /// Of [`Work::Guest`].

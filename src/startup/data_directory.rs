@@ -3,7 +3,7 @@
 //! | file     | holds                                                                                   |
 //! |----------|-----------------------------------------------------------------------------------------|
 //! | `lock`   | process id of the broker that runs on it; the lock is the kernel's and dies with it     |
-//! | `format` | `{"version":N}`: the layout of everything else; written once, before everything else    |
+//! | `format` | `{"version":N}`: the layout of everything else; written before everything else; of a broker with several directories, which they are: see `directories` |
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
@@ -44,9 +44,32 @@ impl DataLock {
     }
 }
 
-#[derive(serde::Serialize, serde::Deserialize)]
-struct Format {
-    version: u64,
+/// The file `format`.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(super) struct Format {
+    pub(super) version: u64,
+    /// Random; only where a broker has several directories.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) id: Option<String>,
+    /// In the broker's first directory: the others that may have its data.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) others: Vec<Member>,
+    /// In one of the others: the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) of: Option<Member>,
+}
+
+/// A directory of a broker that has several.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(super) struct Member {
+    pub(super) id: String,
+    pub(super) path: PathBuf,
+}
+
+impl Format {
+    pub(super) const fn new() -> Self {
+        Self { version: FORMAT_VERSION, id: None, others: Vec::new(), of: None }
+    }
 }
 
 /// Creates the directory if need be, takes its lock, and checks that it can hold our data.
@@ -54,6 +77,16 @@ struct Format {
 /// # Errors
 /// Any [`StartError`] about a data directory.
 pub fn open_data_directory(path: &Path, allow_tmpfs: bool) -> Result<DataLock, StartError> {
+    let lock = claim(path, allow_tmpfs)?;
+    match read_format(path)? {
+        None => write_format(path, &Format::new())?,
+        Some(format) => refuse_member(path, &format)?,
+    }
+    Ok(lock)
+}
+
+/// All of [`open_data_directory`] but the format.
+pub(super) fn claim(path: &Path, allow_tmpfs: bool) -> Result<DataLock, StartError> {
     let failed = |step| move |source| StartError::DataDirectory { path: path.to_owned(), step, source };
     if !allow_tmpfs && is_in_memory(path).map_err(failed("ask its file system"))? {
         return Err(StartError::Tmpfs { path: path.to_owned() });
@@ -62,8 +95,14 @@ pub fn open_data_directory(path: &Path, allow_tmpfs: bool) -> Result<DataLock, S
     refuse_foreign(path)?;
     let lock = take_lock(path)?;
     check_direct_io(path)?;
-    check_format(path)?;
     Ok(lock)
+}
+
+fn refuse_member(path: &Path, format: &Format) -> Result<(), StartError> {
+    match &format.of {
+        Some(first) => Err(StartError::OfAnother { path: path.to_owned(), first: first.path.clone() }),
+        None => Ok(()),
+    }
 }
 
 /// Takes the lock of a data directory that is ours already, to read it; makes nothing else.
@@ -75,7 +114,9 @@ pub fn lock_data_directory(path: &Path) -> Result<DataLock, StartError> {
         |source| StartError::DataDirectory { path: path.to_owned(), step: "find its format", source };
     fs::metadata(path.join(FORMAT)).map_err(failed)?;
     let lock = take_lock(path)?;
-    check_format(path)?;
+    if let Some(format) = read_format(path)? {
+        refuse_member(path, &format)?;
+    }
     Ok(lock)
 }
 
@@ -103,7 +144,7 @@ fn refuse_foreign(path: &Path) -> Result<(), StartError> {
     Ok(())
 }
 
-fn take_lock(path: &Path) -> Result<DataLock, StartError> {
+pub(super) fn take_lock(path: &Path) -> Result<DataLock, StartError> {
     let failed = |step| move |source| StartError::DataDirectory { path: path.to_owned(), step, source };
     let mut file = OpenOptions::new()
         .read(true)
@@ -143,34 +184,41 @@ fn check_direct_io(path: &Path) -> Result<(), StartError> {
     }
 }
 
-fn check_format(path: &Path) -> Result<(), StartError> {
-    let failed = |step| move |source| StartError::DataDirectory { path: path.to_owned(), step, source };
+/// What the file `format` says; `None` if there is none yet.
+pub(super) fn read_format(path: &Path) -> Result<Option<Format>, StartError> {
+    let failed =
+        |source| StartError::DataDirectory { path: path.to_owned(), step: "read its format", source };
     let text = match fs::read_to_string(path.join(FORMAT)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return write_format(path).map_err(failed("write its format"));
-        }
-        other => other.map_err(failed("read its format"))?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(failed)?,
     };
     match serde_json::from_str::<Format>(&text) {
-        Ok(Format { version: found }) if found > FORMAT_VERSION => {
+        Ok(Format { version: found, .. }) if found > FORMAT_VERSION => {
             Err(StartError::NewerFormat { path: path.to_owned(), found, known: FORMAT_VERSION })
         }
-        Ok(Format { version: 1.. }) => Ok(()),
+        Ok(format @ Format { version: 1.., .. }) => Ok(Some(format)),
         _ => Err(StartError::BadFormat { path: path.to_owned(), known: FORMAT_VERSION }),
     }
 }
 
 /// Durable before it returns: data without its format would be taken for someone else's.
-fn write_format(path: &Path) -> io::Result<()> {
-    let mut file = File::create(path.join(FORMAT_NEW))?;
-    file.write_all(&serde_json::to_vec(&Format { version: FORMAT_VERSION })?)?;
-    file.sync_all()?;
-    fs::rename(path.join(FORMAT_NEW), path.join(FORMAT))?;
-    File::open(path)?.sync_all()?;
-    match std::path::absolute(path)?.parent() {
-        Some(parent) => File::open(parent)?.sync_all(),
-        None => Ok(()),
-    }
+pub(super) fn write_format(path: &Path, format: &Format) -> Result<(), StartError> {
+    let write = || -> io::Result<()> {
+        let mut file = File::create(path.join(FORMAT_NEW))?;
+        file.write_all(&serde_json::to_vec(format)?)?;
+        file.sync_all()?;
+        fs::rename(path.join(FORMAT_NEW), path.join(FORMAT))?;
+        File::open(path)?.sync_all()?;
+        match std::path::absolute(path)?.parent() {
+            Some(parent) => File::open(parent)?.sync_all(),
+            None => Ok(()),
+        }
+    };
+    write().map_err(|source| StartError::DataDirectory {
+        path: path.to_owned(),
+        step: "write its format",
+        source,
+    })
 }
 
 #[cfg(test)]

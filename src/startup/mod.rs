@@ -1,10 +1,13 @@
 //! What must hold before the first shard starts; each thing that does not is one sentence with its remedy.
 //!
 //! The room knows the settings and asks the kernel; it starts nothing and keeps nothing but the lock of the
-//! data directory. Read [`prepare`] for the order, then `data_directory`, then `limits`; `notify` tells the service
+//! data directory. Read [`prepare`] for the order, then `data_directory`, `directories` (of a broker that has several), `disk_bounds` (what was
+//! measured of them), then `limits`; `notify` tells the service
 //! manager that the start has come to its end.
 
 mod data_directory;
+mod directories;
+mod disk_bounds;
 mod limits;
 mod notify;
 
@@ -15,11 +18,14 @@ use std::{
 };
 
 use crate::{
-    config::{Endpoint, Settings},
+    config::{Endpoint, Settings, io_properties::IoPropertiesError},
     io::probe::{RingRefusal, probe_io_uring},
+    model::ShardId,
 };
 
-pub use data_directory::{DataLock, FORMAT_VERSION, lock_data_directory, open_data_directory};
+pub use data_directory::{DataLock, FORMAT_VERSION, open_data_directory};
+pub use directories::{DataDirectories, lock_data_directories, open_data_directories};
+pub use disk_bounds::{DiskShare, disk_bounds};
 pub use limits::{available_cores, raise_open_files_max};
 pub use notify::{Pulse, ServiceManager};
 
@@ -29,6 +35,9 @@ pub enum StartError {
     /// The kernel refuses the rings.
     #[error(transparent)]
     Ring(#[from] RingRefusal),
+    /// What was measured of a disk cannot be gone by.
+    #[error(transparent)]
+    IoProperties(#[from] IoPropertiesError),
     /// Someone listens there.
     #[error(
         "{endpoint} is in use by another process; stop it (find it with: ss -ltnp 'sport = :{}'), \
@@ -117,6 +126,39 @@ pub enum StartError {
         /// Ours.
         known: u64,
     },
+    /// It was given for cores of one broker, or as its first, and belongs to another.
+    #[error(
+        "directory {} belongs to the broker whose data directory is {}; start that one with --data {}, or choose an \
+         empty or a new one",
+        path.display(), first.display(), first.display()
+    )]
+    OfAnother {
+        /// The directory.
+        path: PathBuf,
+        /// The first directory of the broker that has used it.
+        first: PathBuf,
+    },
+    /// It was given for a core and is the first directory of a broker.
+    #[error(
+        "shards.log.dir: {} is the data directory of a broker of its own; choose an empty or a new one",
+        path.display()
+    )]
+    First {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Logs lie in it, and it is gone or empty.
+    #[error(
+        "{} holds logs of the broker with data directory {}, and is not there (or empty); mount its disk, or, if its \
+         name has changed, give the new one to a core as log.dir",
+        path.display(), first.display()
+    )]
+    Missing {
+        /// The directory.
+        path: PathBuf,
+        /// The broker's first directory.
+        first: PathBuf,
+    },
     /// The file that says its version cannot be understood.
     #[error(
         "data directory {}: the file \"format\" is damaged; it should be {{\"version\":{known}}} if this \
@@ -135,7 +177,9 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Prepared {
     /// Held as long as the broker runs.
-    pub lock: DataLock,
+    pub directories: DataDirectories,
+    /// How many reads and writes of files each shard has under way at once, by its number.
+    pub disk: Vec<DiskShare>,
     /// What each shard listens on, by its number; the port is never 0. All the same unless each core has its own.
     pub addresses: Vec<SocketAddr>,
     /// Files and sockets that this process may have open.
@@ -154,7 +198,8 @@ const PORT_TRY_INTERVAL: std::time::Duration = std::time::Duration::from_millis(
 /// The first one that fails.
 pub fn prepare(settings: &Settings) -> Result<Prepared, StartError> {
     probe_io_uring()?;
-    let lock = open_data_directory(&settings.data_dir, settings.allow_tmpfs)?;
+    let directories = open_data_directories(settings)?;
+    let disk = disk_bounds(settings)?;
     let addresses = check_addresses(settings)?;
     let open_files_max = raise_open_files_max();
     let wanted = limits::open_files_wanted(settings);
@@ -164,7 +209,7 @@ pub fn prepare(settings: &Settings) -> Result<Prepared, StartError> {
              {wanted}; raise the limit (ulimit -Hn, LimitNOFILE=) or lower the settings"
         );
     }
-    Ok(Prepared { lock, addresses, open_files_max })
+    Ok(Prepared { directories, disk, addresses, open_files_max })
 }
 
 fn check_addresses(settings: &Settings) -> Result<Vec<SocketAddr>, StartError> {
@@ -174,11 +219,7 @@ fn check_addresses(settings: &Settings) -> Result<Vec<SocketAddr>, StartError> {
     }
     let mut addresses = Vec::with_capacity(shards);
     while addresses.len() < shards {
-        let mut endpoint = settings.listen.clone();
-        if endpoint.port != 0 {
-            endpoint.port += addresses.len() as u16;
-        }
-        let address = check_listen(&endpoint)?;
+        let address = check_listen(&settings.listen_of(ShardId(addresses.len() as u16)))?;
         // A free port is free until it is listened on, and may be found twice.
         if !addresses.contains(&address) {
             addresses.push(address);

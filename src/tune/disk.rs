@@ -19,7 +19,7 @@ use crate::{
         buffer::{AlignedBuffer, AlignedSlice, BLOCK},
         cores::{Queue, run_once_with, sleep, spawn},
         disk::{Disk, DiskFile, Open, Sync, disk_space},
-        ring::RingOptions,
+        ring::{DiskBounds, RingOptions},
     },
     startup::available_cores,
 };
@@ -94,6 +94,7 @@ pub(super) fn measure(plan: Plan, told: impl Fn(&Measured) + Send + 'static) -> 
         receive_buffers: 1,
         receive_buffer_bytes: BLOCK,
         spin_max: Duration::from_micros(50),
+        disk: DiskBounds::NONE,
     };
     let cpu = available_cores().first().map_or(0, |cpu| cpu.core);
     let run = move |disk: Rc<dyn Disk>| async move {

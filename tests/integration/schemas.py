@@ -19,6 +19,9 @@ API_KEYS = {
     "ListGroups": 16, "DeleteGroups": 42, "OffsetDelete": 47, "ApiVersions": 18, "CreateTopics": 19,
     "DeleteTopics": 20, "DeleteRecords": 21, "InitProducerId": 22, "OffsetForLeaderEpoch": 23, "DescribeConfigs": 32,
     "CreatePartitions": 37, "ConsumerGroupHeartbeat": 68, "DescribeClientQuotas": 48, "AlterClientQuotas": 49,
+    "AlterConfigs": 33, "DescribeLogDirs": 35, "ElectLeaders": 43, "IncrementalAlterConfigs": 44,
+    "AlterPartitionReassignments": 45, "ListPartitionReassignments": 46, "DescribeCluster": 60, "DescribeProducers": 61, "ConsumerGroupDescribe": 69,
+    "DescribeTopicPartitions": 75,
 }  # fmt: skip
 
 FIRST_FLEXIBLE = {
@@ -26,10 +29,49 @@ FIRST_FLEXIBLE = {
     "OffsetCommit": 8, "OffsetFetch": 6, "FindCoordinator": 3, "JoinGroup": 6, "Heartbeat": 4, "LeaveGroup": 4,
     "SyncGroup": 4, "DescribeGroups": 5, "ListGroups": 3, "DeleteGroups": 2, "OffsetDelete": 99,
     "DeleteTopics": 4, "DeleteRecords": 2, "InitProducerId": 2, "OffsetForLeaderEpoch": 4, "DescribeConfigs": 4, "CreatePartitions": 2,
-    "DescribeClientQuotas": 1, "AlterClientQuotas": 1, "ConsumerGroupHeartbeat": 0,
+    "DescribeClientQuotas": 1, "AlterClientQuotas": 1, "ConsumerGroupHeartbeat": 0, "AlterConfigs": 2,
+    "DescribeLogDirs": 2, "ElectLeaders": 2, "IncrementalAlterConfigs": 1, "ListPartitionReassignments": 0,
+    "AlterPartitionReassignments": 0,
+    "DescribeCluster": 0, "DescribeProducers": 0, "ConsumerGroupDescribe": 0, "DescribeTopicPartitions": 0,
 }  # fmt: skip
 
+_TOPIC_PARTITIONS = ("struct", [
+    f("topic_partitions", [f("topic_id", "uuid"), f("topic_name", "string"), f("partitions", ["int32"])]),
+])  # fmt: skip
+
 REQUESTS = {
+    "AlterConfigs": [
+        f("resources", [
+            f("kind", "int8"), f("name", "string"), f("configs", [f("name", "string"), f("value", "string")]),
+        ]),
+        f("validate_only", "bool"),
+    ],
+    "IncrementalAlterConfigs": [
+        f("resources", [
+            f("kind", "int8"), f("name", "string"),
+            f("configs", [f("name", "string"), f("op", "int8"), f("value", "string")]),
+        ]),
+        f("validate_only", "bool"),
+    ],
+    "DescribeLogDirs": [f("topics", [f("name", "string"), f("partitions", ["int32"])])],
+    "ElectLeaders": [
+        f("election_type", "int8", 1), f("topics", [f("name", "string"), f("partitions", ["int32"])]),
+        f("timeout_ms", "int32", default=30_000),
+    ],
+    "ListPartitionReassignments": [
+        f("timeout_ms", "int32", default=30_000), f("topics", [f("name", "string"), f("partitions", ["int32"])]),
+    ],
+    "AlterPartitionReassignments": [
+        f("timeout_ms", "int32", default=30_000),
+        f("topics", [f("name", "string"), f("partitions", [f("index", "int32"), f("replicas", ["int32"])])]),
+    ],
+    "DescribeCluster": [f("include_cluster_authorized_operations", "bool"), f("endpoint_type", "int8", 1, default=1)],
+    "DescribeProducers": [f("topics", [f("name", "string"), f("partitions", ["int32"])])],
+    "ConsumerGroupDescribe": [f("groups", ["string"]), f("include_authorized_operations", "bool")],
+    "DescribeTopicPartitions": [
+        f("topics", [f("name", "string")]), f("response_partition_limit", "int32", default=2000),
+        f("cursor", "int8", default=-1),  # null
+    ],
     "ApiVersions": [f("software_name", "string", 3, default="wire"), f("software_version", "string", 3, default="1.0")],
     "Metadata": [
         f("topics", [f("topic_id", "uuid", 10), f("name", "string")]),
@@ -199,6 +241,86 @@ REQUESTS = {
 }  # fmt: skip
 
 RESPONSES = {
+    **dict.fromkeys(("AlterConfigs", "IncrementalAlterConfigs"), [
+        f("throttle_time_ms", "int32"),
+        f("responses", [
+            f("error_code", "int16"), f("error_message", "string"), f("kind", "int8"), f("name", "string"),
+        ]),
+    ]),
+    "DescribeLogDirs": [
+        f("throttle_time_ms", "int32"),
+        f("error_code", "int16", 3),
+        f("results", [
+            f("error_code", "int16"), f("log_dir", "string"),
+            f("topics", [f("name", "string"), f("partitions", [
+                f("index", "int32"), f("size", "int64"), f("offset_lag", "int64"), f("is_future", "bool"),
+            ])]),
+            f("total_bytes", "int64", 4), f("usable_bytes", "int64", 4),
+        ]),
+    ],
+    "ElectLeaders": [
+        f("throttle_time_ms", "int32"),
+        f("error_code", "int16", 1),
+        f("results", [f("topic", "string"), f("partitions", [
+            f("index", "int32"), f("error_code", "int16"), f("error_message", "string"),
+        ])]),
+    ],
+    "ListPartitionReassignments": [
+        f("throttle_time_ms", "int32"), f("error_code", "int16"), f("error_message", "string"),
+        f("topics", [f("name", "string"), f("partitions", [
+            f("index", "int32"), f("replicas", ["int32"]), f("adding", ["int32"]), f("removing", ["int32"]),
+        ])]),
+    ],
+    "AlterPartitionReassignments": [
+        f("throttle_time_ms", "int32"), f("error_code", "int16"), f("error_message", "string"),
+        f("topics", [f("name", "string"), f("partitions", [
+            f("index", "int32"), f("error_code", "int16"), f("error_message", "string"),
+        ])]),
+    ],
+    "DescribeCluster": [
+        f("throttle_time_ms", "int32"), f("error_code", "int16"), f("error_message", "string"),
+        f("endpoint_type", "int8", 1), f("cluster_id", "string"), f("controller_id", "int32"),
+        f("brokers", [f("node_id", "int32"), f("host", "string"), f("port", "int32"), f("rack", "string")]),
+        f("authorized_operations", "int32"),
+    ],
+    "DescribeProducers": [
+        f("throttle_time_ms", "int32"),
+        f("topics", [f("name", "string"), f("partitions", [
+            f("index", "int32"), f("error_code", "int16"), f("error_message", "string"),
+            f("producers", [
+                f("producer_id", "int64"), f("producer_epoch", "int32"), f("last_sequence", "int32"),
+                f("last_timestamp", "int64"), f("coordinator_epoch", "int32"), f("transaction_start", "int64"),
+            ]),
+        ])]),
+    ],
+    "ConsumerGroupDescribe": [
+        f("throttle_time_ms", "int32"),
+        f("groups", [
+            f("error_code", "int16"), f("error_message", "string"), f("group_id", "string"), f("state", "string"),
+            f("group_epoch", "int32"), f("assignment_epoch", "int32"), f("assignor", "string"),
+            f("members", [
+                f("member_id", "string"), f("instance_id", "string"), f("rack_id", "string"),
+                f("member_epoch", "int32"), f("client_id", "string"), f("client_host", "string"),
+                f("topic_names", ["string"]), f("topic_regex", "string"),
+                f("assignment", _TOPIC_PARTITIONS), f("target_assignment", _TOPIC_PARTITIONS),
+                f("kind", "int8", 1),
+            ]),
+            f("authorized_operations", "int32"),
+        ]),
+    ],
+    "DescribeTopicPartitions": [
+        f("throttle_time_ms", "int32"),
+        f("topics", [
+            f("error_code", "int16"), f("name", "string"), f("topic_id", "uuid"), f("is_internal", "bool"),
+            f("partitions", [
+                f("error_code", "int16"), f("index", "int32"), f("leader_id", "int32"), f("leader_epoch", "int32"),
+                f("replicas", ["int32"]), f("isr", ["int32"]), f("eligible", ["int32"]), f("last_eligible", ["int32"]),
+                f("offline", ["int32"]),
+            ]),
+            f("authorized_operations", "int32"),
+        ]),
+        f("next_cursor", ("nullable", [f("topic", "string"), f("partition", "int32")])),
+    ],
     "ConsumerGroupHeartbeat": [
         f("throttle_time_ms", "int32"), f("error_code", "int16"), f("error_message", "string"),
         f("member_id", "string"), f("member_epoch", "int32"), f("heartbeat_interval_ms", "int32"),

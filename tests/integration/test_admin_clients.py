@@ -46,6 +46,11 @@ def test_kafka_python_creates_lists_and_deletes_a_topic(kafka_python, api, new_n
         kafka_python.delete_topics([name])
 
 
+def test_kafka_python_takes_the_broker_for_a_release_of_kafka_4(kafka_python):
+    """It infers the release from the versions that are advertised, and switches what it does by it."""
+    assert kafka_python._manager.broker_version >= (4, 0)
+
+
 def test_kafka_python_adds_partitions(kafka_python, api, topic):
     kafka_python.create_partitions({topic: 4})
     api.wait_for_leader(topic, 4)

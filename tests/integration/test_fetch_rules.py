@@ -221,6 +221,14 @@ def test_pipelined_requests_are_answered_in_their_order(api, new_topic):
     assert [api.offset(topic, LATEST, partition=index) for index in range(4)] == [13, 13, 12, 12]
 
 
+def test_a_client_may_send_thousands_of_requests_before_it_reads(api, topic):
+    sent = [api.send("ListOffsets", 1, topics=[]) for _ in range(3_000)]
+    sent.append(api.send("Produce", 8, topics=[{"name": topic, "partitions": [{"index": 0, "records": batches.build([b"a"])}]}]))
+    for one in sent:
+        api.receive(one)
+    assert api.offset(topic, LATEST) == 1
+
+
 def test_a_connection_reads_what_it_has_just_produced(api, topic):
     for number in range(100):
         offset = api.append(topic, b"%d" % number)

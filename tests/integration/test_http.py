@@ -74,6 +74,42 @@ def test_what_a_client_did_is_counted(start, data):
     assert value(text, "corelane_serving") == len(re.findall(r"^corelane_serving\{", text, re.MULTILINE))
 
 
+OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
+
+
+def get_as(place, accept):
+    asked = urllib.request.Request(f"http://{place}/metrics", headers={"accept": accept})
+    with urllib.request.urlopen(asked, timeout=10) as answer:
+        return answer.headers["content-type"], answer.read().decode()
+
+
+def test_open_metrics_is_answered_to_who_asks_for_it_and_its_parser_takes_it(start, data):
+    parser = pytest.importorskip("prometheus_client.openmetrics.parser")
+    one = start(data, "--set", "http.listen=127.0.0.1:0")
+    place = place_of(one)
+    with Api(one.address) as api:
+        api.create_topic("t")
+        for n in range(3):
+            assert api.append("t", b"record") == n
+        api.fetch("t")
+        commit_one(api, "g", "t", 1)
+    for series in ('topic_records_in_total{topic="t"} 3', 'group_lag_records{group="g",topic="t"} 2'):
+        until(place, lambda text: f"corelane_{series}" in text)
+    kind, text = get_as(place, f"{OPEN_METRICS},application/openmetrics-text;version=0.0.1;q=0.75,text/plain;q=0.5")
+    assert kind.startswith(OPEN_METRICS) and text.endswith("\n# EOF\n")
+    families = {family.name: family for family in parser.text_string_to_metric_families(text)}
+    plain = get(place, "/metrics")[2]
+    of_plain = {(name.removesuffix("_total"), kind) for name, kind in re.findall(r"^# TYPE (\S+) (\S+)$", plain, re.MULTILINE)}
+    assert {(name, family.type) for name, family in families.items()} == of_plain
+    assert families["corelane_disk_bytes"].unit == "bytes" and families["corelane_request_stage_seconds"].unit == "seconds"
+    records = {sample.name: sample.value for sample in families["corelane_topic_records_in"].samples if sample.labels["topic"] == "t"}
+    assert records == {"corelane_topic_records_in_total": 3}
+    # Whoever asks for nothing, or for something else, gets what they always got.
+    for accept in ("*/*", "text/plain", "application/openmetrics-text; version=9", "application/json"):
+        kind, text = get_as(place, accept)
+        assert kind.startswith("text/plain; version=0.0.4") and "# EOF" not in text, accept
+
+
 def test_errors_are_counted_by_api_and_kafkas_name(start, data):
     one = start(data, "--set", "http.listen=127.0.0.1:0")
     with Api(one.address) as api:

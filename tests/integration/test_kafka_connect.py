@@ -69,6 +69,8 @@ class Worker:
         except urllib.error.HTTPError as error:
             assert error.code in (404, 409, 500, 503), error.read()  # not up yet, or a rebalance
             return None
+        except OSError as error:
+            raise AssertionError(f"{method} {path}: {error}\n{self._end_of_log()}") from error
 
     def stop(self):
         """SIGTERM, on which a worker commits what it has done; returns the exit status as a shell would."""

@@ -6,7 +6,7 @@ import pytest
 
 import batches
 from apis import EARLIEST, LATEST
-from errors import NONE, UNKNOWN_TOPIC_ID
+from errors import INCONSISTENT_TOPIC_ID, NONE, UNKNOWN_TOPIC_ID
 
 MAX_TIMESTAMP = -3
 
@@ -47,6 +47,18 @@ def test_a_topic_made_again_has_another_id_and_the_old_id_is_unknown(api, topic)
     assert api.fetch(old, 0, 13, max_wait_ms=10).error_code == UNKNOWN_TOPIC_ID
     assert api.append(topic, b"new") == 0
     assert api.values(topic) == [b"new"]
+
+
+def test_a_fetch_session_over_a_topic_made_again_says_that_its_id_is_stale(api, topic):
+    partitions = [{"index": 0, "fetch_offset": 0}]
+    asked = [{"topic_id": api.topic_id(topic), "partitions": partitions}]
+    session = api.call("Fetch", 13, session_epoch=0, topics=asked, max_wait_ms=1).session_id
+    api.delete_topic(topic)
+    api.create_topic(topic)
+    api.append(topic, b"new")
+    answer = api.call("Fetch", 13, session_id=session, session_epoch=1, max_wait_ms=1)
+    codes = {one.error_code for of_topic in answer.topics for one in of_topic.partitions}
+    assert codes <= {UNKNOWN_TOPIC_ID, INCONSISTENT_TOPIC_ID} and codes, "none of the new topic's records"
 
 
 @pytest.mark.parametrize("version", [6, 7, 8, 9, 10])

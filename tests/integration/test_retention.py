@@ -135,6 +135,16 @@ def test_timestamps_in_the_future_do_not_keep_a_partition_for_ever(start, data):
         api.until(lambda: api.offset("t", EARLIEST) == 1, "it is still there")
 
 
+def test_the_time_of_the_append_decides_how_long_a_record_is_kept(start, data):
+    with Api(start(data, *QUICK).address) as api:
+        old = int(time.time() * 1000) - 120_000
+        for name, of_time in (("by-append", "LogAppendTime"), ("by-creation", "CreateTime")):
+            api.create_topic(name, configs={"retention.ms": 60_000, "message.timestamp.type": of_time})
+            assert api.produce(name, batches.build([Record(None, b"v", timestamp=old)])).error_code == NONE
+        api.until(lambda: api.offset("by-creation", EARLIEST) == 1, "the old record is still there")
+        assert api.values("by-append") == [b"v"]
+
+
 def test_the_largest_timestamp_is_found_among_records_that_can_be_seen(api, topic):
     for timestamp in [NOW + 5, NOW + 9, NOW + 7, NOW + 9, NOW + 1]:
         assert api.produce(topic, batches.build([Record(None, b"v", timestamp=timestamp)])).error_code == NONE

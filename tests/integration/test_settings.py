@@ -115,7 +115,7 @@ def test_the_reference_page_is_that_of_the_tree():
 
 
 def test_every_broker_key_of_kafka_is_described(start, data):
-    """Compatibility trap 28."""
+    """Connect, Streams and Schema Registry look for them before they run."""
     one = start(data, "--set", "log.retention.hours=2", "--set", "num.io.threads=16")
     wanted = {}
     for line in (ROOT / "src/config/kafka-4.1-broker-keys.tsv").read_text().splitlines():

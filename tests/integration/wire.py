@@ -130,8 +130,9 @@ class Reader:
         return message
 
     def value(self, kind, version, flexible):
-        if isinstance(kind, tuple):  # "nullable", fields: a structure that may be missing
-            return None if self.number("int8") < 0 else self.struct(kind[1], version, flexible)
+        if isinstance(kind, tuple):  # "struct", fields; "nullable", fields: a structure that may be missing
+            missing = kind[0] == "nullable" and self.number("int8") < 0
+            return None if missing else self.struct(kind[1], version, flexible)
         if isinstance(kind, list):
             count = self.length("int32", flexible)
             if count is None:

@@ -124,6 +124,63 @@ fn a_key_of_kafkas_is_accepted_if_nothing_depends_on_it_and_refused_if_its_featu
     );
 }
 
+/// The lines of a draft's fields that a value other than the default changes.
+fn changed_by(row: &Row, value: &str) -> Vec<String> {
+    let text = |value: &str| {
+        let mut draft = empty_draft();
+        row.set(&mut draft, value).unwrap_or_else(|expected| panic!("{} = {value}: {expected}", row.name));
+        format!("{draft:#?}")
+    };
+    let (before, after) = (text(row.default), text(value));
+    let field = |line: &str| line.split(':').next().unwrap_or_default().to_owned();
+    before.lines().zip(after.lines()).filter(|(old, new)| old != new).map(|(old, _)| field(old)).collect()
+}
+
+#[test]
+fn every_setting_of_ours_fills_a_field_and_no_two_the_same() {
+    let of_text = [
+        ("log.dir", "./other-data"),
+        ("cores", "3"),
+        ("http.listen", "none"),
+        ("listeners", "127.0.0.1:9093"),
+        ("advertised.listeners", "a.example:9092"),
+        ("fetch.path", "direct"),
+        ("io.properties", "none"),
+        ("shards.log.dir", "/nvme1"),
+        ("shards.listeners", "127.0.0.1:9093"),
+        ("shards.advertised.listeners", "a.example:9092"),
+    ];
+    let mut filled: Vec<(Vec<String>, &str)> = Vec::new();
+    for row in TABLE.iter() {
+        let value = match &row.kind {
+            Kind::Number { range, .. } | Kind::PowerOfTwo { range, .. } => {
+                let of_default = row.set(&mut empty_draft(), row.default);
+                let ends = [*range.start(), *range.end()].map(|end| end.to_string());
+                let other = ends.into_iter().find(|end| row.set(&mut empty_draft(), end) != of_default);
+                // A range of one value has nothing to show.
+                let Some(other) = other else { continue };
+                other
+            }
+            Kind::Flag { .. } => (row.default == "false").to_string(),
+            Kind::Text { .. } => {
+                let known = of_text.iter().find(|(name, _)| *name == row.name);
+                known.unwrap_or_else(|| panic!("no value to try for {}", row.name)).1.to_owned()
+            }
+            Kind::Topic(_) | Kind::Kafka { .. } | Kind::SecondName { .. } => continue,
+        };
+        let fields = changed_by(row, &value);
+        assert!(!fields.is_empty(), "{} = {value} changes nothing", row.name);
+        // A path or an endpoint is of several lines, of which the first with a difference may have any name.
+        let place = (fields, row.name);
+        let is_number = !matches!(row.kind, Kind::Text { .. });
+        if let Some((_, other)) = filled.iter().find(|(fields, _)| is_number && *fields == place.0) {
+            panic!("{} and {other} fill the same field", row.name);
+        }
+        filled.push(place);
+    }
+    assert!(filled.len() > 45, "{}", filled.len());
+}
+
 #[test]
 fn every_number_is_taken_at_both_ends_of_its_range_and_refused_beyond() {
     for row in TABLE.iter() {

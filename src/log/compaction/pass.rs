@@ -26,7 +26,6 @@ use crate::{
     log::{
         LogError, LogId, Store,
         files::{file_name, read_blocks},
-        format::partition_directory,
         index,
         partition_log::Sealed,
         sidecar::SpanCheck,
@@ -303,7 +302,7 @@ impl Store {
             let index = self.index_path(partition, base, version);
             self.disk.write_small(&index, index::encode(base, &entries)).await?;
             self.save_spans(partition, base, version, &spans).await?;
-            self.disk.sync_directory(&partition_directory(&self.options.data, partition)).await?;
+            self.disk.sync_directory(&self.partition_directory(partition)).await?;
             let old = group.iter().map(|segment| (segment.base, segment.version)).collect();
             if !self.replace(id, &Replacement { old, new }).await? {
                 return Err(Interrupted::Unwanted);

@@ -8,6 +8,7 @@ mod crash;
 mod damage;
 mod extents;
 mod log_start;
+mod places;
 mod ranges;
 mod retention;
 mod rot;

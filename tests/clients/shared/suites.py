@@ -217,11 +217,12 @@ def run_librdkafka(tests, output, command, settings):
     return {test: {"PASSED": "pass"}.get(state, "fail") for test, state in states.items() if state != "SKIPPED"}
 
 
-def librdkafka(version, whole):
+def librdkafka(version, whole, **environment):
     """`whole`: tests that do next to nothing in quick mode, and are run a second time without it."""
 
     def prepare(path):
         need("gcc", "g++", "make")
+        path = path.with_name("suite-librdkafka")  # built once for every environment
         source = crate(path, "rdkafka-sys", version) / "librdkafka"
         if not (source / "tests" / "test-runner").exists():
             for command in (["./configure"], ["make", "-j2", "libs"], ["make", "-j2", "-C", "tests", "build"]):
@@ -231,7 +232,7 @@ def librdkafka(version, whole):
         def play(address, output, left_out):
             tests = source / "tests"
             (tests / "test.conf").write_text(f"bootstrap.servers={address}\nbroker.address.family=v4\n")
-            settings = {"LD_LIBRARY_PATH": "../src:../src-cpp", "KAFKA_PATH": str(tools), "BROKERS": address}
+            settings = {"LD_LIBRARY_PATH": "../src:../src-cpp", "KAFKA_PATH": str(tools), "BROKERS": address, **environment}
             settings["TESTS_SKIP"] = ",".join(test.partition("_")[0] for test in left_out)
             results = run_librdkafka(tests, output, ["-Q"], settings)
             again = run_librdkafka(tests, output, [], settings | {"TESTS": ",".join(whole)})
@@ -242,6 +243,7 @@ def librdkafka(version, whole):
     return prepare
 
 
+WHOLE = ["0045", "0050", "0061", "0089", "0102", "0122", "0132", "0137"]
 SUITES = {
     "rskafka": Suite(
         cargo_suite(
@@ -293,7 +295,8 @@ SUITES = {
             "advertised.listeners={address}",
         ],
     ),
-    "librdkafka": Suite(
-        librdkafka("4.10.0+2.12.1", ["0045", "0050", "0061", "0089", "0102", "0122", "0132", "0137"]), ["num.partitions=4"]
+    "librdkafka": Suite(librdkafka("4.10.0+2.12.1", WHOLE), ["num.partitions=4"]),
+    "librdkafka-consumer": Suite(
+        librdkafka("4.10.0+2.12.1", WHOLE, TEST_CONSUMER_GROUP_PROTOCOL="consumer"), ["num.partitions=4"]
     ),
 }

@@ -96,7 +96,7 @@ def java(name):
 
 def rust(name):
     cargo = os.environ.get("CARGO", "cargo")
-    need(cargo)
+    need(cargo, "cc", "c++", "make")  # of librdkafka
     path = directory(name, f"{name}/Cargo.toml")
     (path / "src").mkdir(exist_ok=True)
     shutil.copy(SOURCES / name / "src/main.rs", path / "src")

@@ -112,8 +112,11 @@ fn refuse_member(path: &Path, format: &Format) -> Result<(), StartError> {
 pub fn lock_data_directory(path: &Path) -> Result<DataLock, StartError> {
     let failed =
         |source| StartError::DataDirectory { path: path.to_owned(), step: "find its format", source };
-    fs::metadata(path)
-        .map_err(|source| StartError::DataDirectory { path: path.to_owned(), step: "find it", source })?;
+    fs::metadata(path).map_err(|source| StartError::DataDirectory {
+        path: path.to_owned(),
+        step: "find it",
+        source,
+    })?;
     match fs::metadata(path.join(FORMAT)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(StartError::NotOurs { path: path.to_owned() });

@@ -168,23 +168,24 @@ pub(crate) fn validate(mode: &Mode) -> Result<(), String> {
         {
             Err("--ack-log needs --acks 1 or all and synthetic records".into())
         }
-        Mode::Produce(a) if a.reconnect && a.load.idempotent => {
-            Err("--idempotent: what became of a lost connection's records is unknown, and so the next sequence: no --reconnect".into())
-        }
         Mode::Consume(a)
             if !a.verify_acks.is_empty() && (a.from == Start::End || !a.common.payload_file.is_empty()) =>
         {
             Err("--verify-acks reads synthetic records from the beginning".into())
         }
         Mode::Consume(a)
-            if a.group.is_some() && (a.output.is_some() || !a.verify_acks.is_empty() || !a.common.payload_file.is_empty()) =>
+            if a.group.is_some()
+                && (a.output.is_some() || !a.verify_acks.is_empty() || !a.common.payload_file.is_empty()) =>
         {
-            Err("--group shares partitions among members: no --output, --verify-acks or --payload-file".into())
+            Err("--group shares partitions among members: no --output, --verify-acks or --payload-file"
+                .into())
         }
         Mode::Consume(a) if a.members == 0 || a.commit_ms == 0 => {
             Err("--members and --commit-ms are at least 1".into())
         }
-        Mode::Sweep(a) if !(a.factor > 1.0 && a.factor <= 10.0 && a.precision >= 0.5 && a.precision <= 50.0) => {
+        Mode::Sweep(a)
+            if !(a.factor > 1.0 && a.factor <= 10.0 && a.precision >= 0.5 && a.precision <= 50.0) =>
+        {
             Err("--factor lies above 1 and up to 10, --precision between 0.5 and 50".into())
         }
         Mode::Sweep(a) if a.common.records.is_some() || !a.common.payload_file.is_empty() => {
@@ -260,6 +261,7 @@ mod tests {
             "b produce --keys zipf:100:0.9 --idempotent --compression zstd:3 --topic-config a=b".to_owned(),
             format!("b consume {common} --from end --output o"),
             "b consume --verify-acks a b".to_owned(),
+            "b produce --idempotent --reconnect".to_owned(),
             format!("b e2e {common} {load} --in-flight 9"),
             format!("b mixed {common} {load} --tails 2 --catch-up 1 --catch-up-rate 500 --skip-deleted"),
             "b sweep --rate 100 --duration 5s --factor 1.5 --precision 10 --end-to-end".to_owned(),
@@ -281,7 +283,6 @@ mod tests {
             "b e2e --acks 0",
             "b produce --schedule poisson",
             "b produce --idempotent --acks 1",
-            "b produce --idempotent --reconnect",
             "b produce --payload-file x --keys uniform:5",
             "b produce --entropy 101",
             "b consume --connections 0",

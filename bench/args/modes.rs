@@ -19,7 +19,7 @@ pub(crate) struct ProduceArgs {
     /// The broker's process, whose writes are counted (default: who listens on the port, if it is this host's)
     #[arg(long, value_name = "PID")]
     pub broker_pid: Option<u32>,
-    /// Survive lost connections; what was in flight counts as unknown
+    /// Survive lost connections; what was in flight counts as unknown, or is sent again by --idempotent
     #[arg(long)]
     pub reconnect: bool,
 }

@@ -4,10 +4,14 @@
 //! for its other requests and then go back to the first refused record, so that nothing is lost or reordered.
 //! If a later request was accepted meanwhile, going back would reorder: the refused records are given up and
 //! counted. A request whose outcome is unknown is never sent again.
+//!
+//! The stream of an idempotent producer is another matter: the broker keeps its order and knows what it has, so
+//! that whatever was refused, or lost with its connection, is sent again as it was (`again.rs`).
 
 use std::collections::VecDeque;
 
 use crate::clock::Nanos;
+use crate::produce::again::Again;
 use crate::produce::plan::{BatchValues, Plan, Seat, Times};
 use crate::schedule::Arrivals;
 
@@ -72,6 +76,8 @@ pub struct Taken {
     pub count: u32,
     /// Their times, if a schedule says them.
     pub arrivals: Option<Arrivals>,
+    /// When they were sent first, if they are sent again.
+    pub sent_before: Option<Nanos>,
 }
 
 /// The state of a stream.
@@ -88,6 +94,8 @@ pub struct Stream {
     /// Records refused, to be given up should a later one be accepted.
     refused: u64,
     passed_refusal: bool,
+    /// Of an idempotent producer, in place of the three before.
+    again: Option<Again>,
 }
 
 /// What the last answer of a stream means.
@@ -104,13 +112,23 @@ pub enum Settled {
 impl Stream {
     /// With at most `quota` records to send.
     pub fn new(seat: Seat, quota: u64, supply: Supply) -> Self {
-        Self { seat, supply, next: 0, quota, in_flight: 0, go_back: None, refused: 0, passed_refusal: false }
+        let (go_back, again) = (None, None);
+        Self { seat, supply, next: 0, quota, in_flight: 0, go_back, refused: 0, passed_refusal: false, again }
+    }
+
+    /// The same, of an idempotent producer.
+    pub fn idempotent(mut self) -> Self {
+        self.again = Some(Again::default());
+        self
     }
 
     /// When the next batch may leave.
     pub fn next_step(&self, plan: &Plan, now: Nanos) -> Next {
-        if self.go_back.is_some() {
+        if self.waits() {
             return Next::Waits;
+        }
+        if self.unsettled_first().is_some() {
+            return Next::Ready;
         }
         let at = match &self.supply {
             _ if self.is_exhausted() => {
@@ -139,6 +157,16 @@ impl Stream {
         if at <= now { Next::Ready } else { Next::At(at) }
     }
 
+    /// Whether nothing may leave before what is in flight has its answers.
+    fn waits(&self) -> bool {
+        self.go_back.is_some() || self.again.as_ref().is_some_and(Again::waits)
+    }
+
+    /// The first record that is to be sent again.
+    fn unsettled_first(&self) -> Option<u64> {
+        self.again.as_ref().and_then(Again::first)
+    }
+
     fn is_exhausted(&self) -> bool {
         match &self.supply {
             _ if self.next >= self.quota => true,
@@ -158,11 +186,15 @@ impl Stream {
 
     /// Takes the records of the next batch, if any is due.
     pub fn take(&mut self, plan: &Plan, now: Nanos) -> Option<Taken> {
-        if self.go_back.is_some() || self.next >= self.quota {
+        if self.waits() {
             return None;
         }
-        let left = self.quota - self.next;
-        let mut taken = Taken { first: self.next, count: 0, arrivals: None };
+        if let Some(taken) = self.again.as_mut().and_then(Again::take) {
+            self.in_flight += 1;
+            return Some(taken);
+        }
+        let left = self.quota.checked_sub(self.next).filter(|left| *left > 0)?;
+        let mut taken = Taken { first: self.next, count: 0, arrivals: None, sent_before: None };
         taken.count = match &mut self.supply {
             Supply::Endless => plan.fit(self.seat, self.next, left),
             Supply::Scheduled { arrivals, end } => {
@@ -242,6 +274,7 @@ impl Stream {
         now: Nanos,
         times: &'a mut Vec<Nanos>,
     ) -> BatchValues<'a> {
+        let now = taken.sent_before.unwrap_or(now);
         let times = match (&self.supply, taken.arrivals) {
             (Supply::Dealt(backlog), _) => Times::Dealt(&backlog.records, self.place(backlog, taken.first)),
             (_, None) => Times::All(now),
@@ -263,7 +296,7 @@ impl Stream {
                 let records = backlog.records.range(from..).take(taken.count as usize);
                 records.for_each(|dealt| each(dealt.intended, 1));
             }
-            (_, None) => each(sent_at, u64::from(taken.count)),
+            (_, None) => each(taken.sent_before.unwrap_or(sent_at), u64::from(taken.count)),
             (_, Some(arrivals)) => arrivals.take(taken.count as usize).for_each(|at| each(at, 1)),
         }
     }
@@ -282,14 +315,35 @@ impl Stream {
     }
 
     /// A request was refused, and nothing of it was appended.
-    pub fn refused(&mut self, plan: &Plan, taken: &Taken) -> Settled {
+    pub fn refused(&mut self, plan: &Plan, taken: &Taken, sent_at: Nanos) -> Settled {
+        if self.again.is_some() {
+            return self.lost(plan, taken, sent_at);
+        }
         self.go_back.get_or_insert(*taken);
         self.refused += u64::from(taken.count);
         self.answered(plan)
     }
 
+    /// The answer to a request of an idempotent producer is lost, and its records may have been appended or not.
+    pub fn lost(&mut self, plan: &Plan, taken: &Taken, sent_at: Nanos) -> Settled {
+        let again = self.again.as_mut().expect("only an idempotent producer may send twice");
+        again.put(Taken { sent_before: taken.sent_before.or(Some(sent_at)), ..*taken });
+        self.answered(plan)
+    }
+
+    /// Whether no earlier request is still to be settled. Answers come in order.
+    pub fn is_oldest(&self, taken: &Taken) -> bool {
+        self.unsettled_first().is_none_or(|first| taken.first <= first)
+    }
+
+    /// Records that were sent, and of which nobody knows whether they arrived.
+    pub fn unsettled(&self) -> u64 {
+        self.again.as_ref().map_or(0, Again::records)
+    }
+
     /// Nobody asks for the times and keys of records before `sequence` any more.
     fn forget(&mut self, sequence: u64) {
+        let sequence = self.unsettled_first().map_or(sequence, |first| first.min(sequence));
         if let Supply::Dealt(backlog) = &mut self.supply {
             while backlog.oldest < sequence {
                 backlog.records.pop_front();
@@ -302,6 +356,9 @@ impl Stream {
         self.in_flight = self.in_flight.checked_sub(1).expect("an answer to nothing");
         if self.in_flight > 0 {
             return Settled::Continue;
+        }
+        if let Some(again) = &mut self.again {
+            return if again.release() { Settled::SendAgain } else { Settled::Continue };
         }
         let Some(first) = self.go_back.take() else { return Settled::Continue };
         let refused = std::mem::take(&mut self.refused);
@@ -342,130 +399,4 @@ impl Stream {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::SECOND;
-    use crate::schedule::{Schedule, Shape};
-
-    fn plan(rate: Option<u64>, linger: Nanos) -> Plan {
-        Plan {
-            schedule: rate.map(|rate| Schedule::new(0, rate, 1, Shape::Constant, 0)),
-            batch_bytes: 61 + 3 * 110,
-            linger,
-            ..Plan::for_tests(100)
-        }
-    }
-
-    fn stream(plan: &Plan, quota: u64) -> Stream {
-        let supply = plan.schedule.map_or(Supply::Endless, |schedule| Supply::Scheduled {
-            arrivals: schedule.arrivals(0),
-            end: Nanos::MAX,
-        });
-        Stream::new(Seat { stream: 0, partition: 0, slot: 0 }, quota, supply)
-    }
-
-    /// The next batch: first sequence and count.
-    fn take(stream: &mut Stream, plan: &Plan, now: Nanos) -> Taken {
-        stream.take(plan, now).expect("something is due")
-    }
-
-    fn names(taken: Taken) -> (u64, u32) {
-        (taken.first, taken.count)
-    }
-
-    #[test]
-    fn a_closed_loop_sends_full_batches_until_the_quota() {
-        let plan = plan(None, 0);
-        let mut stream = stream(&plan, 5);
-        assert_eq!(stream.next_step(&plan, 0), Next::Ready);
-        let first = take(&mut stream, &plan, 0);
-        let second = take(&mut stream, &plan, 0);
-        assert_eq!((names(first), names(second)), ((0, 3), (3, 2)));
-        assert_eq!(stream.next_step(&plan, 0), Next::Waits);
-        assert_eq!(stream.accepted(&plan, &first), Settled::Continue);
-        assert_eq!(stream.accepted(&plan, &second), Settled::Continue);
-        assert_eq!(stream.next_step(&plan, 0), Next::Finished);
-    }
-
-    #[test]
-    fn an_open_loop_sends_what_is_due_however_late_it_is() {
-        let plan = plan(Some(1000), 1_500_000);
-        let mut stream = stream(&plan, 100);
-        assert_eq!(stream.next_step(&plan, 0), Next::At(1_500_000), "linger");
-        assert_eq!(names(take(&mut stream, &plan, 1_500_000)), (0, 2));
-        assert_eq!(stream.next_step(&plan, 1_500_000), Next::At(3_500_000));
-        let late = take(&mut stream, &plan, SECOND);
-        assert_eq!(names(late), (2, 3), "a late batch is a full one");
-        assert_eq!(stream.next_step(&plan, SECOND), Next::Ready, "and the next is late too");
-        let mut times = Vec::new();
-        stream.for_each_time(&late, SECOND, |at, _| times.push(at));
-        assert_eq!(times, [2_000_000, 3_000_000, 4_000_000], "each counts from when it was meant to leave");
-    }
-
-    #[test]
-    fn a_schedule_ends_before_its_end_and_knows_what_never_left() {
-        let plan = plan(Some(1000), 0);
-        let supply =
-            Supply::Scheduled { arrivals: plan.schedule.expect("given").arrivals(0), end: 5_000_000 };
-        let mut stream = Stream::new(Seat { stream: 0, partition: 0, slot: 0 }, u64::MAX, supply);
-        assert_eq!(names(take(&mut stream, &plan, SECOND)), (0, 3));
-        assert_eq!(stream.stop(SECOND), 2, "those of 3 and 4 ms");
-        assert_eq!(stream.next_step(&plan, SECOND), Next::Waits);
-    }
-
-    #[test]
-    fn refused_records_are_sent_again_in_order_and_with_their_times() {
-        let plan = plan(Some(1000), 0);
-        let mut stream = stream(&plan, 6);
-        let first = take(&mut stream, &plan, SECOND);
-        let second = take(&mut stream, &plan, SECOND);
-        assert_eq!(stream.refused(&plan, &first), Settled::Continue);
-        assert_eq!(stream.next_step(&plan, SECOND), Next::Waits, "the second request is still out");
-        assert_eq!(stream.refused(&plan, &second), Settled::SendAgain);
-        let again = take(&mut stream, &plan, SECOND);
-        assert_eq!(names(again), (0, 3));
-        assert_eq!(again.arrivals.map(|arrivals| arrivals.at()), Some(0));
-    }
-
-    #[test]
-    fn refused_records_are_given_up_when_a_later_one_was_accepted_or_is_unknown() {
-        for answer in [Stream::accepted, Stream::given_up] {
-            let plan = plan(None, 0);
-            let mut stream = stream(&plan, 9);
-            let first = take(&mut stream, &plan, 0);
-            let second = take(&mut stream, &plan, 0);
-            stream.refused(&plan, &first);
-            assert_eq!(answer(&mut stream, &plan, &second), Settled::GaveUp(3));
-            assert_eq!(names(take(&mut stream, &plan, 0)), (6, 3));
-        }
-    }
-
-    #[test]
-    fn dealt_records_leave_when_the_batch_is_full_or_has_lingered_and_come_back_when_refused() {
-        let plan = plan(Some(1000), 2_000_000);
-        let seat = Seat { stream: 0, partition: 0, slot: 0 };
-        let mut stream = Stream::new(seat, u64::MAX, Supply::Dealt(Backlog::default()));
-        assert_eq!(stream.next_step(&plan, 0), Next::Waits);
-        let dealt = |at| Dealt { intended: at, key: None };
-        stream.deal(&plan, dealt(10));
-        assert_eq!(stream.next_step(&plan, 10), Next::At(2_000_010), "linger");
-        for at in 11..14 {
-            stream.deal(&plan, dealt(at));
-        }
-        assert_eq!(stream.next_step(&plan, 14), Next::Ready, "a fourth does not fit");
-        let first = take(&mut stream, &plan, 14);
-        assert_eq!(names(first), (0, 3));
-        assert_eq!(stream.next_step(&plan, 14), Next::At(2_000_013));
-        assert_eq!(stream.refused(&plan, &first), Settled::SendAgain);
-        let again = take(&mut stream, &plan, 14);
-        let mut times = Vec::new();
-        stream.for_each_time(&again, 0, |at, _| times.push(at));
-        assert_eq!((names(again), times), ((0, 3), vec![10, 11, 12]));
-        stream.accepted(&plan, &again);
-        stream.close();
-        let last = take(&mut stream, &plan, 14);
-        assert_eq!(names(last), (3, 1));
-        stream.accepted(&plan, &last);
-        assert_eq!(stream.next_step(&plan, 14), Next::Finished);
-    }
-}
+mod tests;

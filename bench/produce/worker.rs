@@ -102,6 +102,8 @@ struct Lane {
     stream: Stream,
     /// Id and epoch, if idempotent.
     producer: Option<(i64, i16)>,
+    /// How often in a row the broker has missed a sequence before the oldest batch.
+    gaps: u32,
     maker: Option<usize>,
     link: usize,
     queued: Queued,
@@ -143,6 +145,8 @@ struct Worker {
     unfinished: usize,
     /// When to ask for leaders and open lost connections again.
     refresh_at: Option<Nanos>,
+    /// What no new connection would mend.
+    fatal: Option<io::Error>,
     outcome: Outcome,
 }
 
@@ -168,6 +172,7 @@ pub fn run(task: Task, meter: Meter) -> io::Result<Outcome> {
         dirty: Vec::new(),
         unfinished: task.seats.len(),
         refresh_at: None,
+        fatal: None,
         outcome: Outcome::default(),
         task,
     };
@@ -181,6 +186,8 @@ pub fn run(task: Task, meter: Meter) -> io::Result<Outcome> {
             link.connection.reset().iter().flat_map(|r| &r.batches).map(|b| u64::from(b.records.count)).sum();
         worker.meter.counts.unknown += lost;
     }
+    let unsettled: u64 = worker.lanes.iter().map(|lane| lane.stream.unsettled()).sum();
+    worker.meter.counts.unknown += unsettled;
     if let Some(acks) = &mut worker.acks {
         acks.flush()?;
     }
@@ -212,9 +219,12 @@ impl Worker {
                 self.makers[maker].lanes.push(self.lanes.len());
                 self.links[link].maker = Some(maker).filter(|_| plan.schedule.is_none());
             }
+            let producer = self.task.producer_ids.get(&seat.slot).copied();
+            let stream = Stream::new(seat, quota, supply);
             self.lanes.push(Lane {
-                stream: Stream::new(seat, quota, supply),
-                producer: self.task.producer_ids.get(&seat.slot).copied(),
+                stream: if producer.is_some() { stream.idempotent() } else { stream },
+                producer,
+                gaps: 0,
                 maker,
                 link,
                 queued: Queued::No,
@@ -262,6 +272,9 @@ impl Worker {
             }
             if let Some(acks) = &mut self.acks {
                 acks.flush()?;
+            }
+            if let Some(error) = self.fatal.take() {
+                return Err(error);
             }
             if self.unfinished == 0 {
                 return Ok(());
@@ -387,7 +400,7 @@ impl Worker {
                     for batch in &request.batches {
                         self.acknowledged(batch, request.sent_at, now);
                         let settled = self.lanes[batch.stream].stream.accepted(&plan, &batch.records);
-                        self.settle(batch.stream, settled, now)?;
+                        self.settle(batch.stream, settled, now);
                     }
                 }
             }

@@ -691,10 +691,7 @@ impl Coordinator {
         let is_known = self.groups.borrow().contains_key(group);
         if !is_known {
             if member.generation >= 0 {
-                return Err(GroupError::IllegalGeneration.into());
-            }
-            if !member.member_id.is_empty() {
-                return Err(GroupError::UnknownMember.into());
+                return Err(CoordinatorError::NoSuchGroup);
             }
             self.make_room(group)?;
         }

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use super::{
     Client, Context, ControlClient, GroupClient, HandlerSettings, Peer, ProducerIds,
     account::Account,
-    alter_configs, api_versions, client_quotas, create_partitions, create_topics, delete_records,
-    delete_topics, describe_cluster, describe_configs, describe_log_dirs, describe_producers,
-    describe_topic_partitions, elect_leaders,
+    alter_configs, alter_partition_reassignments, api_versions, client_quotas, create_partitions,
+    create_topics, delete_records, delete_topics, describe_cluster, describe_configs, describe_log_dirs,
+    describe_producers, describe_topic_partitions, elect_leaders,
     errors::Errors,
     fetch,
     fetch_sessions::FetchSessions,
@@ -272,6 +272,7 @@ impl Handlers {
             }
             ApiKey::DESCRIBE_TOPIC_PARTITIONS => cold!(describe_topic_partitions),
             ApiKey::ELECT_LEADERS => cold!(elect_leaders),
+            ApiKey::ALTER_PARTITION_REASSIGNMENTS => cold!(alter_partition_reassignments),
             ApiKey::LIST_PARTITION_REASSIGNMENTS => cold!(list_partition_reassignments),
             ApiKey::API_VERSIONS => cold!(api_versions),
             ApiKey::METADATA => cold!(metadata),

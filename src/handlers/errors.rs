@@ -31,6 +31,7 @@ macro_rules! errors {
 errors! {
     AlterClientQuotasResponse: entries.error_code;
     AlterConfigsResponse: responses.error_code;
+    AlterPartitionReassignmentsResponse: error_code, responses.partitions.error_code;
     ApiVersionsResponse: error_code;
     ConsumerGroupDescribeResponse: groups.error_code;
     ConsumerGroupHeartbeatResponse: error_code;

@@ -9,6 +9,7 @@
 
 pub mod account;
 pub mod alter_configs;
+pub mod alter_partition_reassignments;
 pub mod api_versions;
 mod client_quotas;
 pub mod create_partitions;

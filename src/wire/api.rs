@@ -37,6 +37,7 @@ impl ApiKey {
     pub const DELETE_GROUPS: i16 = 42;
     pub const ELECT_LEADERS: i16 = 43;
     pub const INCREMENTAL_ALTER_CONFIGS: i16 = 44;
+    pub const ALTER_PARTITION_REASSIGNMENTS: i16 = 45;
     pub const LIST_PARTITION_REASSIGNMENTS: i16 = 46;
     pub const OFFSET_DELETE: i16 = 47;
     pub const DESCRIBE_CLIENT_QUOTAS: i16 = 48;
@@ -106,6 +107,9 @@ pub const INCREMENTAL_ALTER_CONFIGS: Api =
 pub const DESCRIBE_LOG_DIRS: Api = row(ApiKey::DESCRIBE_LOG_DIRS, "DescribeLogDirs", 1, 4, 2);
 /// Unclean elections from 1 on.
 pub const ELECT_LEADERS: Api = row(ApiKey::ELECT_LEADERS, "ElectLeaders", 0, 2, 2);
+/// 1 would allow another number of replicas.
+pub const ALTER_PARTITION_REASSIGNMENTS: Api =
+    row(ApiKey::ALTER_PARTITION_REASSIGNMENTS, "AlterPartitionReassignments", 0, 0, 0);
 /// The only version.
 pub const LIST_PARTITION_REASSIGNMENTS: Api =
     row(ApiKey::LIST_PARTITION_REASSIGNMENTS, "ListPartitionReassignments", 0, 0, 0);
@@ -180,6 +184,7 @@ pub static TABLE: &[Api] = &[
     DELETE_GROUPS,
     ELECT_LEADERS,
     INCREMENTAL_ALTER_CONFIGS,
+    ALTER_PARTITION_REASSIGNMENTS,
     LIST_PARTITION_REASSIGNMENTS,
     OFFSET_DELETE,
     DESCRIBE_CLIENT_QUOTAS,

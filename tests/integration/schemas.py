@@ -20,7 +20,7 @@ API_KEYS = {
     "DeleteTopics": 20, "DeleteRecords": 21, "InitProducerId": 22, "OffsetForLeaderEpoch": 23, "DescribeConfigs": 32,
     "CreatePartitions": 37, "ConsumerGroupHeartbeat": 68, "DescribeClientQuotas": 48, "AlterClientQuotas": 49,
     "AlterConfigs": 33, "DescribeLogDirs": 35, "ElectLeaders": 43, "IncrementalAlterConfigs": 44,
-    "ListPartitionReassignments": 46, "DescribeCluster": 60, "DescribeProducers": 61, "ConsumerGroupDescribe": 69,
+    "AlterPartitionReassignments": 45, "ListPartitionReassignments": 46, "DescribeCluster": 60, "DescribeProducers": 61, "ConsumerGroupDescribe": 69,
     "DescribeTopicPartitions": 75,
 }  # fmt: skip
 
@@ -31,6 +31,7 @@ FIRST_FLEXIBLE = {
     "DeleteTopics": 4, "DeleteRecords": 2, "InitProducerId": 2, "OffsetForLeaderEpoch": 4, "DescribeConfigs": 4, "CreatePartitions": 2,
     "DescribeClientQuotas": 1, "AlterClientQuotas": 1, "ConsumerGroupHeartbeat": 0, "AlterConfigs": 2,
     "DescribeLogDirs": 2, "ElectLeaders": 2, "IncrementalAlterConfigs": 1, "ListPartitionReassignments": 0,
+    "AlterPartitionReassignments": 0,
     "DescribeCluster": 0, "DescribeProducers": 0, "ConsumerGroupDescribe": 0, "DescribeTopicPartitions": 0,
 }  # fmt: skip
 
@@ -59,6 +60,10 @@ REQUESTS = {
     ],
     "ListPartitionReassignments": [
         f("timeout_ms", "int32", default=30_000), f("topics", [f("name", "string"), f("partitions", ["int32"])]),
+    ],
+    "AlterPartitionReassignments": [
+        f("timeout_ms", "int32", default=30_000),
+        f("topics", [f("name", "string"), f("partitions", [f("index", "int32"), f("replicas", ["int32"])])]),
     ],
     "DescribeCluster": [f("include_cluster_authorized_operations", "bool"), f("endpoint_type", "int8", 1, default=1)],
     "DescribeProducers": [f("topics", [f("name", "string"), f("partitions", ["int32"])])],
@@ -264,6 +269,12 @@ RESPONSES = {
         f("throttle_time_ms", "int32"), f("error_code", "int16"), f("error_message", "string"),
         f("topics", [f("name", "string"), f("partitions", [
             f("index", "int32"), f("replicas", ["int32"]), f("adding", ["int32"]), f("removing", ["int32"]),
+        ])]),
+    ],
+    "AlterPartitionReassignments": [
+        f("throttle_time_ms", "int32"), f("error_code", "int16"), f("error_message", "string"),
+        f("topics", [f("name", "string"), f("partitions", [
+            f("index", "int32"), f("error_code", "int16"), f("error_message", "string"),
         ])]),
     ],
     "DescribeCluster": [

@@ -8,7 +8,13 @@ from kafka.admin import KafkaAdminClient
 
 import batches
 from apis import EARLIEST, LATEST
-from errors import INVALID_CONFIG, NONE, UNKNOWN_TOPIC_OR_PARTITION
+from errors import (
+    INVALID_CONFIG,
+    INVALID_REPLICA_ASSIGNMENT,
+    NO_REASSIGNMENT_IN_PROGRESS,
+    NONE,
+    UNKNOWN_TOPIC_OR_PARTITION,
+)
 
 WAIT_S = 30.0
 TOPIC, BROKER = 2, 4
@@ -124,8 +130,14 @@ def test_what_is_not_served_is_an_unsupported_version_to_stock_clients(own_only,
     assert refused.value.args[0].code() == confluent_kafka.KafkaError._UNSUPPORTED_FEATURE
 
 
-def test_nothing_is_elected_or_moved_and_both_are_answered(api, topic):
+def test_nothing_is_elected_or_moved_and_both_are_answered(own_only, api, topic):
     election = api.call("ElectLeaders", 2, topics=[{"name": topic, "partitions": [0]}])
     assert election.error_code == NONE and election.results[0].partitions[0].error_code == 84, "not needed"
+    node = api.call("Metadata", 9, topics=[]).brokers[0].node_id
+    asked = [{"index": 0, "replicas": [node]}, {"index": 0, "replicas": [node + 1000]}, {"index": 0, "replicas": None}]
+    asked.append({"index": 9, "replicas": [node]})
+    altered = api.call("AlterPartitionReassignments", 0, topics=[{"name": topic, "partitions": asked}])
+    codes = [one.error_code for one in altered.topics[0].partitions]
+    assert codes == [NONE, INVALID_REPLICA_ASSIGNMENT, NO_REASSIGNMENT_IN_PROGRESS, UNKNOWN_TOPIC_OR_PARTITION]
     moved = api.call("ListPartitionReassignments", 0, topics=None)
     assert (moved.error_code, moved.topics) == (NONE, [])

@@ -5,8 +5,10 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import struct
 import subprocess
+import threading
 import time
 import zlib
 
@@ -211,3 +213,100 @@ def test_a_producer_s_request_carries_what_all_its_partitions_have(address, new_
     keyed = ["--keys", "uniform:1000", "--partitions", 8, "--rate", 500, "--records", 500, "--linger-ms", 20]
     sent, _ = run("produce", "--bootstrap", address, "--topic", new_name(), *keyed, "--json", "-")
     assert sent["produce"]["requests"] * 3 < sent["produce"]["records"] == 500
+
+
+class Cutter:
+    """Between clients and a broker: passes bytes on, and now and then cuts every connection, answers and all."""
+
+    def __init__(self):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = "127.0.0.1:%d" % self.listener.getsockname()[1]
+        self.target, self.pairs, self.lock, self.is_mute = None, [], threading.Lock(), False
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            try:
+                server = socket.create_connection(self.target, timeout=5)
+            except OSError:
+                client.close()
+                continue
+            with self.lock:
+                self.pairs.append((client, server))
+            threading.Thread(target=self._pass, args=(client, server, False), daemon=True).start()
+            threading.Thread(target=self._pass, args=(server, client, True), daemon=True).start()
+
+    def _pass(self, source, sink, is_answer):
+        try:
+            while data := source.recv(65536):
+                # What the broker answers to a muted connection is lost with it, though the broker has done it.
+                if not (is_answer and self.is_mute):
+                    sink.sendall(data)
+        except OSError:
+            pass
+        for one in (source, sink):
+            try:
+                one.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def cut(self):
+        """Loses the answers to what is under way, then the connections. Returns how many those were."""
+        self.is_mute = True
+        time.sleep(0.05)  # for requests to be done whose answers are lost; without any the test is weaker, not wrong
+        with self.lock:
+            pairs, self.pairs = self.pairs, []
+        for pair in pairs:
+            for one in pair:
+                try:
+                    one.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass
+        self.is_mute = False
+        return len(pairs)
+
+    def close(self):
+        self.listener.close()
+        self.cut()
+
+
+@pytest.fixture
+def cutter():
+    one = Cutter()
+    yield one
+    one.close()
+
+
+def lines_of(process, count):
+    """Waits for so many lines of a process: a heading and a line for each second."""
+    return [process.stdout.readline() for _ in range(count)]
+
+
+def test_an_idempotent_producer_survives_lost_connections_and_a_killed_broker_without_a_duplicate(start, data, cutter):
+    """A batch whose answer was lost is sent again as it was, and the broker knows it: each record once, in order."""
+    advertised = ["--set", f"advertised.listeners={cutter.address}"]
+    one = start(data, *advertised)
+    cutter.target = one.address.split(":")[0], int(one.address.split(":")[1])
+    load = ["--bootstrap", cutter.address, "--topic", "again", "--partitions", 3, "--connections", 2, "--keys", "uniform:50"]
+    out = data.with_name("again.json")
+    flags = ["--rate", 2000, "--duration", "5s", "--record-size", 200, "--idempotent", "--reconnect", "--json", out]
+    command = [broker_process.BINARY, "bench", "produce", *map(str, load + flags)]
+    generator = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    lines_of(generator, 2)
+    cuts = 0
+    for _ in range(4):
+        cuts += cutter.cut() > 0
+        time.sleep(0.3)
+    one.kill()
+    one = start(data, *advertised, listen=one.address)
+    _, said = generator.communicate(timeout=WAIT_S)
+    assert generator.returncode == 0, said
+    assert cuts >= 1 and "trying again" in said
+    produce = json.loads(out.read_text())["produce"]
+    assert produce["records"] == 10_000 and produce["unknown_records"] == produce["failed_records"] == 0
+    read, _ = run("consume", "--bootstrap", cutter.address, "--topic", "again", "--json", "-")
+    assert read["verification"]["verified"] == 10_000 and read["verification"]["duplicated"] == 0

@@ -9,6 +9,7 @@ import batches
 import wire
 from apis import Api
 from errors import (
+    GROUP_ID_NOT_FOUND,
     ILLEGAL_GENERATION,
     INVALID_SESSION_TIMEOUT,
     INVALID_TOPIC_EXCEPTION,
@@ -79,19 +80,15 @@ def test_a_new_group_waits_three_seconds_for_more_members_by_default(start, data
 def pair(api, address, new_name):
     """A stable group of a leader and a follower: its name, generation, and both members' connections and ids."""
     group = new_name()
-    find(api, group)
+    first = lead(api, group)
     with Api(address) as other:
-        answers = two_joins(api, other, group)
-        # A slow machine may have answered the first before it read the second.
-        while len({one.generation_id for one in answers}) > 1 or not any(len(one.members) == 2 for one in answers):
-            rejoin = [
-                (one, one.send("JoinGroup", 3, group_id=group, member_id=answer.member_id, protocols=RANGE))
-                for one, answer in zip((api, other), answers, strict=True)
-            ]
-            answers = [one.receive(sent) for one, sent in rejoin]
-        members = list(zip((api, other), [one.member_id for one in answers], strict=True))
-        members.sort(key=lambda member: member[1] != answers[0].leader)
-        yield group, answers[0].generation_id, members
+        sent = other.send("JoinGroup", 3, group_id=group, protocols=RANGE, rebalance_timeout_ms=10_000)
+        leader = api, first.member_id
+        api.until(lambda: beat(leader, group, first.generation_id) == REBALANCE_IN_PROGRESS, "no rebalance")
+        values = {"group_id": group, "member_id": first.member_id, "rebalance_timeout_ms": 10_000}
+        again = api.call("JoinGroup", 3, protocols=RANGE, **values)
+        follower = other, other.receive(sent).member_id
+        yield group, again.generation_id, [leader, follower]
 
 
 def sync(member, group, generation, members=()):
@@ -216,6 +213,19 @@ def test_nobody_else_writes_to_the_offsets_topic(api, new_name):
     before = api.offset(OFFSETS_TOPIC, -1)
     assert api.produce(OFFSETS_TOPIC, batch).error_code == INVALID_TOPIC_EXCEPTION
     assert api.offset(OFFSETS_TOPIC, -1) == before
+
+
+@pytest.mark.parametrize("version", range(2, 10))
+def test_a_group_without_members_takes_commits_without_a_generation_whoever_sends_them(api, new_name, topic, version):
+    """librdkafka's consumer of the new protocol names itself even where it assigned its partitions by hand."""
+    group = new_name()
+    find(api, group)
+    for member_id in ("", "never-joined"):
+        assert commit(api, group, topic, 5, version, member_id=member_id) == NONE
+    assert commit(api, group, topic, 6, version, member_id="never-joined", generation_id=1) == UNKNOWN_MEMBER_ID
+    no_such_group = commit(api, new_name(), topic, 6, version, member_id="m", generation_id=1)
+    assert no_such_group == (GROUP_ID_NOT_FOUND if version >= 9 else ILLEGAL_GENERATION)
+    assert committed(api, group, topic).offset == 5
 
 
 def test_rights_are_told_only_where_they_are_asked_for(api, new_name):

@@ -21,7 +21,7 @@ KAFKA_4_0 = {
     "DeleteTopics": (1, 6), "DeleteRecords": (0, 2), "InitProducerId": (0, 5), "OffsetForLeaderEpoch": (2, 4),
     "DescribeConfigs": (1, 4), "AlterConfigs": (0, 2), "DescribeLogDirs": (1, 4), "CreatePartitions": (0, 3),
     "DeleteGroups": (0, 2), "ElectLeaders": (0, 2), "IncrementalAlterConfigs": (0, 1),
-    "ListPartitionReassignments": (0, 0), "OffsetDelete": (0, 0), "DescribeClientQuotas": (0, 1),
+    "AlterPartitionReassignments": (0, 0), "ListPartitionReassignments": (0, 0), "OffsetDelete": (0, 0), "DescribeClientQuotas": (0, 1),
     "AlterClientQuotas": (0, 1), "DescribeCluster": (0, 1), "DescribeProducers": (0, 0),
     "ConsumerGroupHeartbeat": (0, 1), "ConsumerGroupDescribe": (0, 1), "DescribeTopicPartitions": (0, 0),
 }  # fmt: skip
@@ -30,6 +30,7 @@ ABOUT_NOTHING = {
     "Metadata": {"topics": []}, "Fetch": {"max_wait_ms": 0}, "JoinGroup": {"group_id": "g", "protocols": []},
     "OffsetCommit": {"group_id": "g", "topics": []}, "LeaveGroup": {"group_id": "g"},
     "OffsetFetch": {"group_id": "g", "topics": []}, "DescribeGroups": {"groups": []}, "DeleteGroups": {"groups": []},
+    "AlterPartitionReassignments": {"topics": []},
     "CreateTopics": {"topics": []}, "DeleteRecords": {"topics": []}, "OffsetForLeaderEpoch": {"topics": []},
     "DescribeConfigs": {"resources": []}, "AlterConfigs": {"resources": []}, "CreatePartitions": {"topics": []},
     "IncrementalAlterConfigs": {"resources": []}, "OffsetDelete": {"group_id": "g", "topics": []},

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::io;
 use std::sync::Arc;
 
-use super::{Lane, Queued, RETRY_PAUSE, Wake, Worker};
+use super::{Queued, RETRY_PAUSE, Wake, Worker};
 use crate::ack_log::Ack;
 use crate::client::frame::ReadOutcome;
 use crate::clock::Nanos;
@@ -18,6 +18,13 @@ const NOTHING_APPENDED: [i16; 6] = [3, 5, 6, 19, 74, 75];
 
 /// Kafka's OUT_OF_ORDER_SEQUENCE_NUMBER: an idempotent producer's request behind one that was refused.
 const OUT_OF_ORDER: i16 = 45;
+
+/// Kafka's DUPLICATE_SEQUENCE_NUMBER: the broker has this batch, and later ones.
+const DUPLICATE: i16 = 46;
+
+/// How often in a row the oldest batch of a producer may be out of order. Once happens: a broker that looks for
+/// something first may look at two batches at a time. Always means that the broker has lost what was before it.
+const GAPS_MAX: u32 = 20;
 
 impl Worker {
     /// Reads and handles the answers that have arrived.
@@ -51,12 +58,14 @@ impl Worker {
                 let seat = self.lanes[batch.stream].stream.seat;
                 let missing = || io::Error::other(format!("no answer for partition {}", seat.partition));
                 let answer = answer.of(seat.partition).ok_or_else(missing)?;
-                if answer.error_code == 0 {
-                    self.acknowledged(batch, request.sent_at, now);
-                }
+                let code = answer.error_code;
                 let lane = &mut self.lanes[batch.stream];
-                let settled = if answer.error_code == 0 {
-                    if let Some(acks) = &mut self.acks {
+                let idempotent = lane.producer.is_some();
+                let settled = if code == 0 || code == DUPLICATE && idempotent {
+                    lane.gaps = 0;
+                    self.acknowledged(batch, request.sent_at, now);
+                    // Of a duplicate the broker may no longer know the offset.
+                    if let Some(acks) = self.acks.as_mut().filter(|_| answer.base_offset >= 0) {
                         acks.push(&Ack {
                             partition: seat.partition.unsigned_abs(),
                             records: records.count,
@@ -66,19 +75,27 @@ impl Worker {
                             first_sequence: records.first,
                         });
                     }
-                    lane.stream.accepted(&plan, records)
+                    self.lanes[batch.stream].stream.accepted(&plan, records)
                 } else {
-                    let code = answer.error_code;
                     self.meter.note(format!("partition {}: Kafka error {code}", seat.partition));
-                    if NOTHING_APPENDED.contains(&code) || code == OUT_OF_ORDER && lane.producer.is_some() {
-                        lane.stream.refused(&plan, records)
+                    let out_of_order = code == OUT_OF_ORDER && idempotent;
+                    if out_of_order && lane.stream.is_oldest(records) {
+                        lane.gaps += 1;
+                        if lane.gaps > GAPS_MAX {
+                            self.fatal.get_or_insert_with(|| gap_of(seat.partition));
+                        }
+                    }
+                    if NOTHING_APPENDED.contains(&code) || out_of_order {
+                        lane.stream.refused(&plan, records, request.sent_at)
                     } else {
                         self.meter.counts.failed += u64::from(records.count);
-                        check_sequence_survives(lane)?;
+                        if idempotent {
+                            self.fatal.get_or_insert_with(|| sequence_lost(seat.partition));
+                        }
                         lane.stream.given_up(&plan, records)
                     }
                 };
-                self.settle(batch.stream, settled, now)?;
+                self.settle(batch.stream, settled, now);
             }
         }
         Ok(())
@@ -107,12 +124,11 @@ impl Worker {
         self.outcome.acknowledged += records;
     }
 
-    pub(super) fn settle(&mut self, index: usize, settled: Settled, now: Nanos) -> io::Result<()> {
+    pub(super) fn settle(&mut self, index: usize, settled: Settled, now: Nanos) {
         match settled {
             Settled::Continue => {}
             Settled::GaveUp(records) => {
                 self.meter.counts.failed += records;
-                check_sequence_survives(&self.lanes[index])?;
             }
             Settled::SendAgain => {
                 let lane = &mut self.lanes[index];
@@ -126,20 +142,26 @@ impl Worker {
             }
         }
         self.queue(index, now);
-        Ok(())
     }
 
-    /// A connection is gone; what was in flight on it is of unknown outcome.
+    /// A connection is gone; what was in flight on it is sent again by an idempotent producer, else of unknown
+    /// outcome.
     pub(super) fn lost(&mut self, at: usize, error: &io::Error) -> io::Result<()> {
         let now = self.task.plan.clock.now();
         let link = &mut self.links[at];
         link.socket = None;
         let plan = Arc::clone(&self.task.plan);
-        for batch in link.connection.reset().iter().flat_map(|request| &request.batches) {
-            self.meter.counts.unknown += u64::from(batch.records.count);
-            let settled = self.lanes[batch.stream].stream.given_up(&plan, &batch.records);
-            // Without --reconnect the worker ends here, and an idempotent producer never has it.
-            self.settle(batch.stream, settled, now)?;
+        for request in link.connection.reset() {
+            for batch in &request.batches {
+                let lane = &mut self.lanes[batch.stream];
+                let settled = if lane.producer.is_some() && plan.reconnect {
+                    lane.stream.lost(&plan, &batch.records, request.sent_at)
+                } else {
+                    self.meter.counts.unknown += u64::from(batch.records.count);
+                    lane.stream.given_up(&plan, &batch.records)
+                };
+                self.settle(batch.stream, settled, now);
+            }
         }
         let address = &self.links[at].address;
         if !self.task.plan.reconnect {
@@ -151,13 +173,16 @@ impl Worker {
     }
 }
 
+/// The oldest batch of an idempotent producer is out of order again and again.
+fn gap_of(partition: i32) -> io::Error {
+    io::Error::other(format!(
+        "partition {partition}: the broker does not know the sequence that it has acknowledged (Kafka error {OUT_OF_ORDER})"
+    ))
+}
+
 /// An idempotent producer whose records are given up has no next sequence that the broker would take.
-fn check_sequence_survives(lane: &Lane) -> io::Result<()> {
-    if lane.producer.is_none() {
-        return Ok(());
-    }
-    let partition = lane.stream.seat.partition;
-    Err(io::Error::other(format!(
+fn sequence_lost(partition: i32) -> io::Error {
+    io::Error::other(format!(
         "the idempotent producer of partition {partition} lost records, and its sequence"
-    )))
+    ))
 }

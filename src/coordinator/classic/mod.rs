@@ -742,8 +742,10 @@ impl<T> ClassicGroup<T> {
         instance_id: Option<&str>,
         generation: i32,
     ) -> Result<(), GroupError> {
-        if generation < 0 && member_id.is_empty() && instance_id.is_none() {
-            return if self.state == State::Empty { Ok(()) } else { Err(GroupError::UnknownMember) };
+        // Tools, and consumers that assign partitions to themselves. librdkafka's of the new protocol send the
+        // member id that they would have joined with.
+        if generation < 0 && self.state == State::Empty {
+            return Ok(());
         }
         if let Some(error) = self.unknown_or_fenced(member_id, instance_id) {
             return Err(error);

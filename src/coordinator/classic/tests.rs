@@ -126,6 +126,8 @@ fn a_member_that_leaves_or_dies_makes_the_others_join_again_and_the_last_one_emp
     assert_eq!(group.state(), State::Empty);
     assert_eq!(group.next_deadline_ms(), None);
     assert_eq!(group.validate_commit(20_000, "", None, -1), Ok(()));
+    assert_eq!(group.validate_commit(20_000, "who never joined", Some("i"), -1), Ok(()));
+    assert_eq!(group.validate_commit(20_000, "b", None, 3), Err(GroupError::UnknownMember));
     assert_eq!(group.leave(20_000, "b", None, &mut effects), Err(GroupError::UnknownMember));
 }
 

@@ -5,7 +5,7 @@
 use super::{super::Context, code_of, owned};
 use crate::{
     coordinator::{
-        messages::{GroupAnswer, GroupRequest, MemberOf, NewOffset},
+        messages::{CoordinatorError, GroupAnswer, GroupRequest, MemberOf, NewOffset},
         offsets::Partition,
     },
     model::{ErrorCode, PartitionIndex},
@@ -15,10 +15,13 @@ use crate::{
     },
 };
 
+/// First version whose clients know GROUP_ID_NOT_FOUND; the others are told of a generation that is not.
+const GROUP_NOT_FOUND: i16 = 9;
+
 /// Commits what belongs to partitions that exist; the others are refused one by one.
 pub async fn handle(
     request: OffsetCommitRequest,
-    _version: i16,
+    version: i16,
     context: &Context<'_>,
 ) -> OffsetCommitResponse {
     let mut response = OffsetCommitResponse::default();
@@ -63,6 +66,9 @@ pub async fn handle(
             taken.into_iter().map(code).collect()
         }
         Ok(_) => panic!("a commit was answered as something else"),
+        Err(CoordinatorError::NoSuchGroup) if version < GROUP_NOT_FOUND => {
+            vec![ErrorCode::IllegalGeneration; places.len()]
+        }
         Err(error) => vec![code_of(&error); places.len()],
     };
     for ((topic, partition), code) in places.into_iter().zip(codes) {

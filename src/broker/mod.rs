@@ -62,7 +62,7 @@ use crate::{
         router::{Letter, Router, Ticket},
         throttle::Throttles,
     },
-    startup::{DiskShare, Prepared, Pulse, ServiceManager, StartError, prepare},
+    startup::{DiskShare, Prepared, Pulse, ServiceManager, StartError, disk_bounds, prepare},
 };
 
 use measuring::{MEASURE_INTERVAL, measure, measure_lags};
@@ -230,6 +230,14 @@ pub fn run(
         Some(why) => Err(BrokerError::Unclean(why)),
         None => Ok(()),
     }
+}
+
+/// How many reads and writes of files each core would have under way at once, in words.
+///
+/// # Errors
+/// What was measured of a disk is not sound, or not where the settings say.
+pub fn disk_sentences(settings: &Settings) -> Result<Vec<String>, StartError> {
+    Ok(disk_bounds(settings)?.iter().map(DiskShare::sentence).collect())
 }
 
 fn bind_http(settings: &Settings) -> Result<Option<TcpListener>, BrokerError> {

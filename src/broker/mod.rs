@@ -3,7 +3,7 @@
 //! The start, in order: checks and the lock on the data directory; metadata; each core recovers its
 //! logs into a new generation of journals; the new generation becomes the valid one; each core opens
 //! what is new, and serves. A signal ends it: cores finish what is in flight, flush, write the clean
-//! marker.
+//! marker. What a core tells of itself meanwhile is in `measuring`.
 
 mod measuring;
 

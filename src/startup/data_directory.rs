@@ -3,7 +3,8 @@
 //! | file     | holds                                                                                   |
 //! |----------|-----------------------------------------------------------------------------------------|
 //! | `lock`   | process id of the broker that runs on it; the lock is the kernel's and dies with it     |
-//! | `format` | `{"version":N}`: the layout of everything else; written before everything else; of a broker with several directories, which they are: see `directories` |
+//! | `format` | `{"version":N}`: the layout of everything else, and written before it; and, where a broker  |
+//! |          | has several directories, which these are: see `directories`                             |
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},

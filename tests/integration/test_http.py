@@ -79,7 +79,7 @@ OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
 
 def get_as(place, accept):
     asked = urllib.request.Request(f"http://{place}/metrics", headers={"accept": accept})
-    with urllib.request.urlopen(asked, timeout=10) as answer:
+    with urllib.request.urlopen(asked, timeout=60) as answer:
         return answer.headers["content-type"], answer.read().decode()
 
 

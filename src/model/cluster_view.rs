@@ -1,12 +1,9 @@
 //! What control last decided: brokers, topics, leaders, epochs. Immutable, swapped whole.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    LeaderEpoch, PartitionIndex, TopicId, TopicName, TopicSettings, group_overrides::GroupOverrides,
+    IdMap, LeaderEpoch, PartitionIndex, TopicId, TopicName, TopicSettings, group_overrides::GroupOverrides,
     quotas::Quotas,
 };
 
@@ -90,7 +87,7 @@ pub struct ClusterView {
     /// All brokers, by id.
     pub brokers: Vec<Broker>,
     topics: BTreeMap<TopicName, Arc<TopicView>>,
-    names: HashMap<TopicId, TopicName>,
+    names: IdMap<TopicId, TopicName>,
     /// Who may move how many bytes a second.
     pub quotas: Arc<Quotas>,
     /// What clients have set on groups, by their ids.

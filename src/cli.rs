@@ -14,6 +14,7 @@ use crate::{
     },
     config::{self, Assignment, ConfigError, Place, Settings},
     log_tool::LogCommand,
+    logging,
     startup::available_cores,
     top::TopArgs,
     tune::TuneCommand,
@@ -249,15 +250,7 @@ pub fn parse() -> Command {
 pub fn start_logging(level: Option<&str>) {
     let wanted = level.map(str::to_owned).or_else(|| std::env::var(LOG_VARIABLE).ok());
     let filter = wanted.as_deref().unwrap_or("info");
-    let parsed = EnvFilter::builder().parse(filter);
-    let refused = parsed.as_ref().err().map(ToString::to_string);
-    tracing_subscriber::fmt()
-        .with_env_filter(parsed.unwrap_or_else(|_| EnvFilter::new("info")))
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .init();
-    if let Some(reason) = refused {
+    if let Err(reason) = logging::start(filter) {
         tracing::warn!("{LOG_VARIABLE}={filter} is no log level ({reason}); logging at info");
     }
 }

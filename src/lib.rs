@@ -15,6 +15,7 @@
 //! - [`control`]: cluster metadata, aside from the way of the data
 //! - [`config`]: every setting once, text to checked values
 //! - [`startup`]: what must hold before the first shard starts
+//! - [`logging`]: log lines, and from which level on
 //! - [`metrics`]: what a shard counts
 //! - [`http`]: metrics and health for whoever watches
 //! - [`broker`]: puts the rooms together: cores, control, signals
@@ -41,6 +42,7 @@ pub mod http;
 pub mod io;
 pub mod log;
 pub mod log_tool;
+pub mod logging;
 pub mod metrics;
 pub mod partition;
 pub mod server;

@@ -49,6 +49,7 @@ const ROOMS: &[Room] = &[
             "record",
             "model",
             "config",
+            "logging",
             "metrics",
         ],
         "a handler knows no socket and no disk; of partition and log it maps the errors",
@@ -70,6 +71,7 @@ const ROOMS: &[Room] = &[
         "tells what was counted; knows no core and no request: for its page it is a client of its own listener",
     ),
     room("docs", &[], "pages for people: no code but what checks them"),
+    room("logging", &[], "lines and levels; knows nothing of who writes"),
     room("metrics", &[], "counters know nothing of what they count"),
     room("startup", &["config", "io", "model"], "checks before anything runs"),
     room(
@@ -90,7 +92,7 @@ const ROOMS: &[Room] = &[
     room("top", &["bench"], "a broker is the address of its metrics: nothing else of it"),
     room(
         "cli",
-        &["config", "startup", "bench", "log_tool", "admin_tool", "tune", "top"],
+        &["config", "startup", "bench", "log_tool", "admin_tool", "tune", "top", "logging"],
         "words of the command line, no work",
     ),
     room(

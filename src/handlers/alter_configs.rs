@@ -1,12 +1,12 @@
 //! AlterConfigs (33), versions 0 to 2, and IncrementalAlterConfigs (44), versions 0 and 1: settings of topics,
-//! of groups and of this broker, each resource with its own result. The former replaces all that is set on a resource.
+//! of groups and of this broker, and the levels of its loggers (the latter API only), each resource with its own result. The former replaces all that is set on a resource.
 //!
 //! What takes effect does so before the answer, on every core; a setting of the broker that only a restart
 //! changes is refused.
 //!
 //! Source: Kafka 4.1, `ControllerApis`, `ConfigAdminManager`; KIP-133, KIP-339.
 
-use super::{Context, failure_code, text};
+use super::{Context, broker_loggers, failure_code, text};
 use crate::{
     control::{AlterError, Alteration, ControlReply, ControlRequest, Operation, Resource},
     model::ErrorCode,
@@ -19,10 +19,11 @@ use crate::{
 
 const RESOURCE_TOPIC: i8 = 2;
 const RESOURCE_BROKER: i8 = 4;
+const RESOURCE_BROKER_LOGGER: i8 = 8;
 const RESOURCE_GROUP: i8 = 32;
 
-/// A resource, or why it is none.
-type Asked = Result<Alteration, (ErrorCode, String)>;
+/// What control is asked, or what has come of it without control.
+type Asked = Result<Alteration, Outcome>;
 pub(super) type Outcome = Result<(), (ErrorCode, StrBytes)>;
 
 /// Sets keys of resources one by one.
@@ -31,6 +32,9 @@ pub async fn incremental(
     context: &Context<'_>,
 ) -> IncrementalAlterConfigsResponse {
     let asked = request.resources.iter().map(|resource| {
+        if resource.resource_type == RESOURCE_BROKER_LOGGER {
+            return Err(broker_loggers::alter(resource, request.validate_only, context));
+        }
         let named = named(resource.resource_type, &resource.resource_name)?;
         let mut changes = Vec::new();
         for config in &resource.configs {
@@ -41,7 +45,7 @@ pub async fn incremental(
                 3 => Operation::Subtract,
                 other => {
                     let why = format!("Unknown alter config operation {other} for {}", config.name);
-                    return Err((ErrorCode::InvalidRequest, why));
+                    return Err(Err((ErrorCode::InvalidRequest, text(why))));
                 }
             };
             changes.push((
@@ -84,12 +88,12 @@ pub async fn replacing(request: AlterConfigsRequest, context: &Context<'_>) -> A
     response
 }
 
-fn named(kind: i8, name: &StrBytes) -> Result<Resource, (ErrorCode, String)> {
+fn named(kind: i8, name: &StrBytes) -> Result<Resource, Outcome> {
     match kind {
         RESOURCE_TOPIC => Ok(Resource::Topic(name.to_string())),
         RESOURCE_BROKER => Ok(Resource::Broker(name.to_string())),
         RESOURCE_GROUP => Ok(Resource::Group(name.to_string())),
-        other => Err((ErrorCode::InvalidRequest, format!("Unsupported resource type: {other}"))),
+        other => Err(Err((ErrorCode::InvalidRequest, text(format!("Unsupported resource type: {other}"))))),
     }
 }
 
@@ -104,9 +108,9 @@ async fn alter(asked: Vec<Asked>, validate_only: bool, context: &Context<'_>) ->
     let alterations: Vec<_> = asked.iter().filter_map(|asked| asked.as_ref().ok().cloned()).collect();
     let reply = context.control.call(ControlRequest::Alter { alterations, validate_only }).await;
     let mut altered = outcomes(reply);
-    let outcome = |asked: Asked| {
-        asked.map_err(|(code, why)| (code, text(why)))?;
-        altered.next().expect("control answers every resource")
+    let outcome = |asked: Asked| match asked {
+        Ok(_) => altered.next().expect("control answers every resource"),
+        Err(settled) => settled,
     };
     asked.into_iter().map(outcome).collect()
 }

@@ -5,7 +5,7 @@
 //!
 //! Source: Kafka 4.1, `ConfigHelper`, `ConfigResource.Type`, `DescribeConfigsResponse.ConfigSource`.
 
-use super::{Context, HandlerSettings, text};
+use super::{Context, HandlerSettings, broker_loggers, text};
 use crate::{
     config::{
         BrokerSetting, Origin,
@@ -24,6 +24,7 @@ use crate::{
 
 const RESOURCE_TOPIC: i8 = 2;
 const RESOURCE_BROKER: i8 = 4;
+const RESOURCE_BROKER_LOGGER: i8 = 8;
 const RESOURCE_GROUP: i8 = 32;
 /// First version with types and documentation.
 const DOCUMENTED: i16 = 3;
@@ -42,6 +43,8 @@ pub enum ConfigSource {
     StaticBroker = 4,
     /// Nobody set it.
     Default = 5,
+    /// The level of a logger.
+    BrokerLogger = 6,
     /// Set on the group.
     Group = 8,
 }
@@ -150,6 +153,10 @@ fn entries(resource: &DescribeConfigsResource, shown: Shown, context: &Context<'
                 return Ok(asked.filter_map(|setting| default_of_all(setting, shown)).collect());
             }
             Ok(asked.map(|setting| broker_entry(setting, shown)).collect())
+        }
+        RESOURCE_BROKER_LOGGER => {
+            broker_loggers::check_broker(name, context)?;
+            Ok(broker_loggers::entries().filter(|entry| asked(&entry.name)).collect())
         }
         RESOURCE_GROUP => {
             if name.is_empty() {

@@ -11,6 +11,7 @@ pub mod account;
 pub mod alter_configs;
 pub mod alter_partition_reassignments;
 pub mod api_versions;
+mod broker_loggers;
 mod client_quotas;
 pub mod create_partitions;
 pub mod create_topics;

@@ -145,6 +145,7 @@ fn every_setting_of_ours_fills_a_field_and_no_two_the_same() {
         ("listeners", "127.0.0.1:9093"),
         ("advertised.listeners", "a.example:9092"),
         ("fetch.path", "direct"),
+        ("group.consumer.migration.policy", "disabled"),
         ("io.properties", "none"),
         ("shards.log.dir", "/nvme1"),
         ("shards.listeners", "127.0.0.1:9093"),

@@ -311,7 +311,7 @@ fn describe_configs_refuses_each_resource_by_itself() {
         resource(2, "a b", None),
         resource(4, "2", None),
         resource(4, "one", None),
-        resource(8, "1", None),
+        resource(16, "1", None),
         resource(2, "a", Some(&["retention.ms"])),
     ];
     let results = describe(&node, 4, resources);

@@ -7,7 +7,7 @@ use corelane::{
     broker,
     cli::{self, Command, ServeArgs},
     config::Settings,
-    log_tool, startup, top, tune,
+    log_tool, top, tune,
 };
 
 // Chosen by measurement: bench/RESULTS.md.
@@ -37,7 +37,7 @@ fn serve(args: &ServeArgs) -> ExitCode {
         }
     };
     if args.check {
-        let disk = match startup::disk_bounds(&settings) {
+        let disk = match broker::disk_sentences(&settings) {
             Ok(disk) => disk,
             Err(error) => {
                 eprintln!("corelane: {error}");
@@ -45,7 +45,7 @@ fn serve(args: &ServeArgs) -> ExitCode {
             }
         };
         print!("{}{}", settings.to_toml(), settings.per_core());
-        disk.iter().for_each(|share| println!("# {}", share.sentence()));
+        disk.iter().for_each(|share| println!("# {share}"));
         settings.warnings().iter().for_each(|warning| println!("# {warning}"));
         return ExitCode::SUCCESS;
     }

@@ -17,8 +17,10 @@ use crate::{
 const SCRUB_BYTES_PER_SECOND_MIN: u64 = 1 << 20;
 /// A pass is planned to be done in this part of the interval.
 const PLANNED_PERCENT: u64 = 80;
-/// Wait after a look that found nothing to do.
-const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// Wait after a look that found nothing to do, unless the interval is shorter.
+const LOOK_AGAIN_MAX: Duration = Duration::from_secs(60);
+/// However short the interval is.
+const LOOK_AGAIN_MIN: Duration = Duration::from_millis(100);
 
 impl Store {
     /// Compares sealed segments with their checksums, until the store is closed or fails.
@@ -27,7 +29,8 @@ impl Store {
             match self.next_to_scrub() {
                 Some(id) => self.scrub_log(id).await,
                 None => {
-                    let wait = self.clock.sleep(LOOK_AGAIN);
+                    let pause = self.options.scrub_interval.clamp(LOOK_AGAIN_MIN, LOOK_AGAIN_MAX);
+                    let wait = self.clock.sleep(pause);
                     future::or(self.signals.compaction.notified(), wait).await;
                 }
             }

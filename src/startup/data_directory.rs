@@ -3,7 +3,8 @@
 //! | file     | holds                                                                                   |
 //! |----------|-----------------------------------------------------------------------------------------|
 //! | `lock`   | process id of the broker that runs on it; the lock is the kernel's and dies with it     |
-//! | `format` | `{"version":N}`: the layout of everything else; written before everything else; of a broker with several directories, which they are: see `directories` |
+//! | `format` | `{"version":N}`: the layout of everything else, and written before it; and, where a broker  |
+//! |          | has several directories, which these are: see `directories`                             |
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
@@ -112,7 +113,17 @@ fn refuse_member(path: &Path, format: &Format) -> Result<(), StartError> {
 pub fn lock_data_directory(path: &Path) -> Result<DataLock, StartError> {
     let failed =
         |source| StartError::DataDirectory { path: path.to_owned(), step: "find its format", source };
-    fs::metadata(path.join(FORMAT)).map_err(failed)?;
+    fs::metadata(path).map_err(|source| StartError::DataDirectory {
+        path: path.to_owned(),
+        step: "find it",
+        source,
+    })?;
+    match fs::metadata(path.join(FORMAT)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(StartError::NotOurs { path: path.to_owned() });
+        }
+        found => found.map_err(failed)?,
+    };
     let lock = take_lock(path)?;
     if let Some(format) = read_format(path)? {
         refuse_member(path, &format)?;

@@ -126,6 +126,12 @@ pub enum StartError {
         /// Ours.
         known: u64,
     },
+    /// No broker has ever used it.
+    #[error("{} is no corelane data directory: it has no file \"format\"", path.display())]
+    NotOurs {
+        /// The directory.
+        path: PathBuf,
+    },
     /// It was given for cores of one broker, or as its first, and belongs to another.
     #[error(
         "directory {} belongs to the broker whose data directory is {}; start that one with --data {}, or choose an \

@@ -256,6 +256,10 @@ fn undo(args: &UndoArgs) -> Result<bool, ToolError> {
 }
 
 fn measure(args: &DiskArgs) -> Result<bool, ToolError> {
+    if !args.data.is_dir() {
+        let place = args.data.display();
+        return Err(ToolError::Usage(format!("{place} is no directory; make it first: mkdir -p {place}")));
+    }
     let plan = disk::Plan {
         directory: args.data.clone(),
         file_bytes: args.file_mib << 20,

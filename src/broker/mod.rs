@@ -3,7 +3,7 @@
 //! The start, in order: checks and the lock on the data directory; metadata; each core recovers its
 //! logs into a new generation of journals; the new generation becomes the valid one; each core opens
 //! what is new, and serves. A signal ends it: cores finish what is in flight, flush, write the clean
-//! marker.
+//! marker. What a core tells of itself meanwhile is in `measuring`.
 
 mod measuring;
 
@@ -34,6 +34,7 @@ use crate::{
     coordinator::{
         classic::GroupLimits,
         consumer::ConsumerLimits,
+        migration::MigrationPolicy,
         service::{Coordinator, CoordinatorSettings},
     },
     handlers::Handlers,
@@ -62,7 +63,7 @@ use crate::{
         router::{Letter, Router, Ticket},
         throttle::Throttles,
     },
-    startup::{DiskShare, Prepared, Pulse, ServiceManager, StartError, prepare},
+    startup::{DiskShare, Prepared, Pulse, ServiceManager, StartError, disk_bounds, prepare},
 };
 
 use measuring::{MEASURE_INTERVAL, measure, measure_lags};
@@ -230,6 +231,14 @@ pub fn run(
         Some(why) => Err(BrokerError::Unclean(why)),
         None => Ok(()),
     }
+}
+
+/// How many reads and writes of files each core would have under way at once, in words.
+///
+/// # Errors
+/// What was measured of a disk is not sound, or not where the settings say.
+pub fn disk_sentences(settings: &Settings) -> Result<Vec<String>, StartError> {
+    Ok(disk_bounds(settings)?.iter().map(DiskShare::sentence).collect())
 }
 
 fn bind_http(settings: &Settings) -> Result<Option<TcpListener>, BrokerError> {
@@ -494,7 +503,7 @@ async fn serve_core(parts: CoreParts) -> Result<(), String> {
     let ring = Ring::new(&ring_options(own, parts.disk), parts.doorbell)
         .map_err(|error| format!("io_uring: {error}"))?;
     let disk: Rc<dyn Disk> = Rc::new(DirectDisk::new(ring.clone()));
-    let clock: Rc<dyn Clock> = Rc::new(CoreClock::new());
+    let clock: Rc<dyn Clock> = Rc::new(CoreClock::of(ring.clone()));
     let router = Router::new(parts.id, parts.senders, parts.incoming);
 
     // The driver must run before anything is read; letters are taken once there is a shard.
@@ -587,6 +596,10 @@ fn coordinator_settings(settings: &Settings) -> CoordinatorSettings {
             session_ms: settings.group_consumer_session_ms,
             heartbeat_ms: settings.group_consumer_heartbeat_ms,
             members_max: settings.group_consumer_size_max,
+        },
+        migration: MigrationPolicy {
+            upgrade: settings.group_migration.upgrade,
+            downgrade: settings.group_migration.downgrade,
         },
         session_min_ms: settings.group_session_min_ms,
         session_max_ms: settings.group_session_max_ms,

@@ -103,8 +103,8 @@ pub(crate) struct ConsumeArgs {
     /// Go on where the log starts, should retention delete what is next
     #[arg(long)]
     pub skip_deleted: bool,
-    /// What is seen of transactions
-    #[arg(long, default_value = "read_uncommitted", value_name = "LEVEL")]
+    /// What is seen of transactions: read_uncommitted, or read_committed
+    #[arg(long, default_value = "read_uncommitted", value_name = "LEVEL", hide_possible_values = true)]
     pub isolation: Isolation,
     /// Read as a consumer group, from its committed offsets, and commit
     #[arg(long, value_name = "NAME", help_heading = "Group")]

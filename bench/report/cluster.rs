@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::read::Run;
+use super::read::{Run, plain};
 use crate::client::describe::{Said, Told};
 use crate::client::versions::key;
 
@@ -219,11 +219,7 @@ fn gathered(each: impl Iterator<Item = BTreeMap<String, String>>) -> Values {
 fn of_runs(runs: &[Run]) -> Values {
     let told = |run: &Run| {
         let said = run.settings.iter().filter(|(_, value)| !value.is_null());
-        let mut told: BTreeMap<_, _> = said
-            .map(|(name, value)| {
-                (name.clone(), value.as_str().map_or_else(|| value.to_string(), str::to_owned))
-            })
-            .collect();
+        let mut told: BTreeMap<_, _> = said.map(|(name, value)| (name.clone(), plain(value))).collect();
         told.insert("mode".to_owned(), run.mode.clone());
         told
     };
@@ -311,6 +307,10 @@ mod tests {
         let text: Vec<_> = found.iter().map(|d| format!("{} {}: {} / {}", d.of, d.name, d.a, d.b)).collect();
         assert_eq!(text, ["run rate: 1 / 3", "broker log.flush.interval.messages: 1 and 2 / not told"]);
         assert!(differences(&[run(1, Some("1"))], &[run(1, Some("1"))]).is_empty());
+        let mut other = run(1, Some("1"));
+        other.settings.insert("topic-config".to_owned(), serde_json::json!([["a", "1"], ["b", "2"]]));
+        let [found] = &differences(&[run(1, Some("1"))], &[other])[..] else { panic!("one difference") };
+        assert_eq!((found.a.as_str(), found.b.as_str()), ("not told", "a=1, b=2"));
     }
 
     #[test]

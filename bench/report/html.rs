@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::cluster::Cluster;
 use super::compare::Comparison;
 use super::plot::{self, Bar, Line, PlotError, short};
-use super::read::{Interval, Run, Side, histogram};
+use super::read::{Interval, Run, Side, histogram, plain};
 use super::table::QUANTILES;
 
 /// Most runs on one page: more lines than this nobody tells apart.
@@ -37,6 +37,7 @@ th:first-child, td:first-child { text-align: left; } tr:last-child td { border-b
 svg { display: block; width: 100%; height: auto; } svg rect[fill='#FFFFFF'] { fill: none; }
 .tree td { white-space: normal; overflow-wrap: anywhere; vertical-align: top; }
 .tree table td:first-child { white-space: nowrap; }
+.words td:first-child { min-width: 180px; }
 .words th, .words td { text-align: left; white-space: normal; overflow-wrap: anywhere; vertical-align: top; }
 details summary { cursor: pointer; } pre { margin: 0; white-space: pre-wrap; }";
 
@@ -106,10 +107,6 @@ fn told_settings(run: &Run) -> String {
         Some(format!("{name} {value}"))
     };
     names.iter().filter_map(|name| told(name)).collect::<Vec<_>>().join(", ")
-}
-
-fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// Unix time as a date, without a calendar of our own: what a reader's tools take.

@@ -155,6 +155,18 @@ impl Run {
     }
 }
 
+/// A setting's value as text: of a list its items, of a pair `name=value`.
+pub fn plain(value: &Value) -> String {
+    let each = |items: &[Value], between: &str| items.iter().map(plain).collect::<Vec<_>>().join(between);
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(items) if items.is_empty() => "none".to_owned(),
+        Value::Array(items) if items.len() == 2 && items.iter().all(Value::is_string) => each(items, "="),
+        Value::Array(items) => each(items, ", "),
+        other => other.to_string(),
+    }
+}
+
 /// Decodes a histogram of nanoseconds; `None` if there is none, or it is damaged.
 pub fn histogram(encoded: Option<&str>) -> Option<Histogram<u64>> {
     let bytes = STANDARD.decode(encoded?).ok()?;

@@ -97,7 +97,12 @@ pub struct Sequenced {
     pub epoch: i16,
     /// Of the first record, below 2^31.
     pub base_sequence: i32,
+    /// Whether the batch belongs to a transaction.
+    pub transactional: bool,
 }
+
+/// Bit of a batch's attributes: it belongs to a transaction.
+const TRANSACTIONAL: i16 = 0x10;
 
 /// Bytes of the uncompressed batch of these values, header included.
 pub fn batch_bytes(values: &impl Values) -> usize {
@@ -137,7 +142,9 @@ pub fn append_compressed(
 fn fill_header(batch: &mut [u8], count: u32, stamp: Stamp, compression: Compression) {
     let length = u32::try_from(batch.len() - LENGTH_END).expect("a batch is far below 4 GiB");
     let timestamp = stamp.timestamp_ms.to_be_bytes();
-    let producer = stamp.producer.unwrap_or(Sequenced { id: -1, epoch: -1, base_sequence: -1 });
+    let none = Sequenced { id: -1, epoch: -1, base_sequence: -1, transactional: false };
+    let producer = stamp.producer.unwrap_or(none);
+    let transactional = if producer.transactional { TRANSACTIONAL } else { 0 };
     let mut at = 8; // The base offset, 0, is the broker's to set.
     let mut put = |bytes: &[u8]| {
         batch[at..at + bytes.len()].copy_from_slice(bytes);
@@ -147,7 +154,7 @@ fn fill_header(batch: &mut [u8], count: u32, stamp: Stamp, compression: Compress
     put(&(-1i32).to_be_bytes()); // partition leader epoch
     put(&[2]); // magic
     put(&[0; 4]); // CRC, below
-    put(&compression::attribute(compression).to_be_bytes());
+    put(&(compression::attribute(compression) | transactional).to_be_bytes());
     put(&(count - 1).to_be_bytes()); // last offset delta
     put(&timestamp); // base
     put(&timestamp); // max
@@ -250,9 +257,15 @@ mod tests {
 
     #[test]
     fn an_idempotent_producer_s_batch_says_whose_it_is() {
-        let producer = Some(Sequenced { id: 0x0102_0304_0506_0708, epoch: 9, base_sequence: i32::MAX });
+        let producer = Some(Sequenced {
+            id: 0x0102_0304_0506_0708,
+            epoch: 9,
+            base_sequence: i32::MAX,
+            transactional: true,
+        });
         let mut out = Vec::new();
         append(&mut out, &Given(&[vec![1]], None), Stamp { timestamp_ms: 0, producer });
+        assert_eq!(out[21..23], [0, 0x10]);
         assert_eq!(out[43..57], [1, 2, 3, 4, 5, 6, 7, 8, 0, 9, 0x7f, 0xff, 0xff, 0xff]);
         assert_eq!(read_back(&out), [vec![1]], "under its CRC");
     }

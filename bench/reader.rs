@@ -95,6 +95,16 @@ impl<'a> Batch<'a> {
         self.base_offset().saturating_add(i64::from(self.i32_at(23))).saturating_add(1)
     }
 
+    /// Whether it belongs to a transaction.
+    pub fn is_transactional(&self) -> bool {
+        self.bytes[22] & 0x10 != 0
+    }
+
+    /// Id of the idempotent or transactional producer; negative if it is neither.
+    pub fn producer_id(&self) -> i64 {
+        self.i64_at(43)
+    }
+
     /// Whether it carries a transaction marker instead of records.
     pub fn is_control(&self) -> bool {
         self.bytes[22] & 0x20 != 0

@@ -108,6 +108,15 @@ pub enum Role {
     CatchUp(u16),
     /// Commits offsets.
     Commit,
+    /// Ends transactions.
+    Transaction,
+}
+
+impl Role {
+    /// Whether its seconds hold records, as those of senders and readers do.
+    pub fn moves_records(self) -> bool {
+        !matches!(self, Self::Commit | Self::Transaction)
+    }
 }
 
 impl std::fmt::Display for Role {
@@ -118,6 +127,7 @@ impl std::fmt::Display for Role {
             Self::Tail(nth) => f.pad(&format!("tail-{nth}")),
             Self::CatchUp(nth) => f.pad(&format!("catch-{nth}")),
             Self::Commit => f.pad("commit"),
+            Self::Transaction => f.pad("transaction"),
         }
     }
 }

@@ -6,7 +6,7 @@
 //! | 3      | entropy    | percent of the body that does not compress                         |
 //! | 4..8   | check      | CRC-32C of bytes 3 and 8..36                                       |
 //! | 8..16  | run        | random number of the producing run                                 |
-//! | 16..20 | stream     | producer within the run; its records to one partition are in order |
+//! | 16..20 | stream     | producer within the run; its records to one partition are in order; [`DOOMED`] |
 //! | 20..28 | sequence   | 0, 1, 2, ... within the stream                                     |
 //! | 28..36 | intended   | Unix nanoseconds at which the record was meant to leave            |
 //! | 36..   | body       | pattern block, from a position and under a mask that follow from the sequence |
@@ -35,6 +35,10 @@ const STEP_BYTES: usize = 64 * 5;
 
 /// Piece of the block whose first part is random and whose rest is not: large enough for a codec to notice.
 const UNIT_BYTES: usize = 512;
+
+/// Bit of a stream's number that says of its records: their transactions will be aborted. They are a stream beside the
+/// one that remains, each with its own sequence, so that both can be checked for gaps.
+pub const DOOMED: u32 = 1 << 31;
 
 /// Entropy of a body of which nothing compresses.
 pub const ENTROPY_MAX: u8 = 100;

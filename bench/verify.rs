@@ -38,6 +38,10 @@ pub struct Verdict {
     pub changed: u64,
     /// Records that retention deleted before they were read, where that is allowed. No fault.
     pub deleted: u64,
+    /// Records of aborted transactions that a reader of what is committed was rightly spared. No fault.
+    pub aborted: u64,
+    /// Records that such a reader should not have got, or was spared though they were committed.
+    pub isolation: u64,
     /// The first [`VIOLATION_TEXTS_MAX`] violations: what, and where.
     pub violations: Vec<String>,
 }
@@ -45,7 +49,8 @@ pub struct Verdict {
 impl Verdict {
     /// Nothing missing, duplicated, reordered or changed.
     pub fn is_clean(&self) -> bool {
-        self.missing + self.duplicated + self.reordered + self.changed == 0 && self.violations.is_empty()
+        self.missing + self.duplicated + self.reordered + self.changed + self.isolation == 0
+            && self.violations.is_empty()
     }
 
     /// Adds another worker's.
@@ -57,6 +62,8 @@ impl Verdict {
         self.reordered += other.reordered;
         self.changed += other.changed;
         self.deleted += other.deleted;
+        self.aborted += other.aborted;
+        self.isolation += other.isolation;
         other.violations.into_iter().for_each(|text| self.say(text));
     }
 
@@ -100,6 +107,8 @@ pub struct PartitionVerifier {
     from_beginning: bool,
     /// Streams may have gaps, and are judged elsewhere.
     ignores_streams: bool,
+    /// No record of an aborted transaction is to come.
+    committed_only: bool,
     next_offset: i64,
     streams: HashMap<(u64, u32), StreamState>,
     /// Found so far.
@@ -115,6 +124,7 @@ impl PartitionVerifier {
             only_run: None,
             from_beginning,
             ignores_streams: false,
+            committed_only: false,
             next_offset: start,
             streams: HashMap::new(),
             verdict: Verdict::default(),
@@ -138,6 +148,31 @@ impl PartitionVerifier {
     pub fn tolerate_stream_gaps(mut self) -> Self {
         self.ignores_streams = true;
         self
+    }
+
+    /// Reads what is committed.
+    pub fn expect_committed(mut self) -> Self {
+        self.committed_only = true;
+        self
+    }
+
+    /// Offsets up to `next` hold no record: a transaction's marker.
+    pub fn marker(&mut self, base: i64, next: i64) {
+        self.check_gap(base);
+        self.next_offset = self.next_offset.max(next);
+    }
+
+    /// A record that the reader is spared, because the broker says that its transaction was aborted.
+    pub fn hidden(&mut self, offset: i64, value: Option<&[u8]>) {
+        self.check_offset(offset);
+        let identity = value::read(value.unwrap_or_default());
+        // Of others' records nobody here knows what was to become of them.
+        if identity.is_ok_and(|identity| identity.stream & value::DOOMED == 0) {
+            self.verdict.isolation += 1;
+            self.violation(offset, "a committed record is said to be of an aborted transaction");
+            return;
+        }
+        self.verdict.aborted += 1;
     }
 
     /// Retention has deleted what lay before `offset`: the order begins anew there.
@@ -177,6 +212,10 @@ impl PartitionVerifier {
             }
             Content::Synthetic => match value::read(value) {
                 Ok(identity) => {
+                    if self.committed_only && identity.stream & value::DOOMED != 0 {
+                        self.verdict.isolation += 1;
+                        self.violation(offset, "a record of a transaction that was to be aborted");
+                    }
                     self.check_sequence(offset, &identity);
                     Some(identity)
                 }
@@ -198,12 +237,18 @@ impl PartitionVerifier {
         self.verdict.say(format!("partition {} offset {offset}: {what}", self.partition));
     }
 
-    fn check_offset(&mut self, offset: i64) {
+    fn check_gap(&mut self, offset: i64) {
         let expected = self.next_offset;
         if offset > expected && !matches!(self.content, Content::Foreign) {
             self.verdict.missing += offset.abs_diff(expected);
             self.violation(offset, &format!("gap: offsets {expected}..{offset} are missing"));
-        } else if offset < expected {
+        }
+    }
+
+    fn check_offset(&mut self, offset: i64) {
+        let expected = self.next_offset;
+        self.check_gap(offset);
+        if offset < expected {
             self.verdict.duplicated += 1;
             self.violation(offset, &format!("duplicate: offset {expected} was next"));
         }
@@ -321,6 +366,42 @@ mod tests {
             verifier.record(offset, Some(&made(1, *sequence)));
         }
         verifier.verdict
+    }
+
+    fn doomed(sequence: u64) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let stream = 2 | value::DOOMED;
+        value::write(&mut bytes, &Identity { run: 1, stream, sequence, intended: 5, entropy: 100 }, 100);
+        bytes
+    }
+
+    #[test]
+    fn a_reader_of_what_is_committed_gets_no_record_that_was_to_be_aborted() {
+        let mut verifier = PartitionVerifier::new(0, 0, true).expect_committed();
+        verifier.record(0, Some(&made(1, 0)));
+        verifier.marker(1, 2);
+        verifier.hidden(2, Some(&doomed(0)));
+        verifier.marker(3, 4);
+        verifier.record(4, Some(&made(1, 1)));
+        assert!(verifier.verdict.is_clean(), "{:?}", verifier.verdict);
+        assert_eq!((verifier.verdict.verified, verifier.verdict.aborted), (2, 1));
+        verifier.hidden(5, Some(&made(1, 2)));
+        assert_eq!(verifier.verdict.isolation, 1, "a committed one was kept from it");
+        verifier.record(6, Some(&doomed(1)));
+        assert!(verifier.verdict.isolation == 2 && !verifier.verdict.is_clean());
+    }
+
+    #[test]
+    fn both_fates_of_a_stream_are_checked_for_gaps_where_everything_is_read() {
+        let mut verifier = PartitionVerifier::new(0, 0, true);
+        for (offset, value) in (0..).zip([made(1, 0), doomed(0), made(1, 1), doomed(1)]) {
+            verifier.record(offset, Some(&value));
+        }
+        assert!(verifier.verdict.is_clean() && verifier.verdict.verified == 4, "{:?}", verifier.verdict);
+        verifier.marker(5, 6);
+        assert_eq!(verifier.verdict.missing, 1, "offset 4");
+        verifier.record(6, Some(&doomed(3)));
+        assert_eq!(verifier.verdict.missing, 2);
     }
 
     fn counts(verdict: &Verdict) -> [u64; 5] {

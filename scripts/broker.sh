@@ -1,7 +1,7 @@
 # Shell functions to start and stop one broker; for scripts that source this file after setting:
 #   bin   the corelane binary
 #   work  a directory for what the broker writes: data/, broker.log
-# They leave behind: broker_pid, address.
+# They leave behind: broker_pid, address, metrics_url (empty where HTTP is off).
 
 # Sets bin: $CORELANE_BIN, or the release binary, built if it is not there yet.
 find_binary() {
@@ -21,6 +21,7 @@ start_broker() {
     read -r line <&"$broker_stdout" || true
     address=${line#corelane ready on }
     address=${address%%,*}
+    metrics_url=$(sed -n 's/.*metrics on \(http[^;]*\);.*/\1/p' <<<"$line")
     if [[ $line != "corelane ready on "* ]]; then
         echo "the broker did not become ready: $line" >&2
         tail -n 20 "$work/broker.log" >&2

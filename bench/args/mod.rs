@@ -13,7 +13,7 @@ mod modes;
 
 pub(crate) use load::LoadArgs;
 pub(crate) use modes::{
-    ConnectionsArgs, ConsumeArgs, E2eArgs, MixedArgs, ProduceArgs, RunArgs, Start, SweepArgs,
+    ConnectionsArgs, ConsumeArgs, E2eArgs, MixedArgs, ProduceArgs, RunArgs, Start, SweepArgs, TransactionArgs,
 };
 
 /// Most connections of a run: what an address of this host has ports for.
@@ -163,11 +163,7 @@ pub(crate) fn validate(mode: &Mode) -> Result<(), String> {
         }
     }
     match mode {
-        Mode::Produce(a)
-            if a.ack_log.is_some() && (a.load.acks == 0 || !a.common.payload_file.is_empty()) =>
-        {
-            Err("--ack-log needs --acks 1 or all and synthetic records".into())
-        }
+        Mode::Produce(a) => a.validate(),
         Mode::Consume(a)
             if !a.verify_acks.is_empty() && (a.from == Start::End || !a.common.payload_file.is_empty()) =>
         {
@@ -262,6 +258,9 @@ mod tests {
             format!("b consume {common} --from end --output o"),
             "b consume --verify-acks a b".to_owned(),
             "b produce --idempotent --reconnect".to_owned(),
+            "b produce --transactional-id x --transaction-size 10 --abort-share 12.5".to_owned(),
+            "b produce --transactional-id x --transaction-duration 100ms --keys uniform:9".to_owned(),
+            "b consume --isolation read_committed".to_owned(),
             format!("b e2e {common} {load} --in-flight 9"),
             format!("b mixed {common} {load} --tails 2 --catch-up 1 --catch-up-rate 500 --skip-deleted"),
             "b sweep --rate 100 --duration 5s --factor 1.5 --precision 10 --end-to-end".to_owned(),
@@ -288,6 +287,14 @@ mod tests {
             "b consume --connections 0",
             "b consume --verify-acks x --from end",
             "b consume --group g --output x",
+            "b produce --transactional-id x",
+            "b produce --transaction-size 10",
+            "b produce --transactional-id x --transaction-size 0",
+            "b produce --transactional-id x --transaction-size 5 --acks 1",
+            "b produce --transactional-id x --transaction-size 5 --reconnect",
+            "b produce --transactional-id x --transaction-size 5 --abort-share 101",
+            "b produce --transactional-id x --transaction-size 5 --abort-share 1 --payload-file x",
+            "b consume --isolation read_some",
             "b mixed --payload-file x",
             "b sweep --factor 1",
             "b sweep --records 5",

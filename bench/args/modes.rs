@@ -1,10 +1,12 @@
 //! The modes' own flags.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgAction, ValueEnum};
 
 use super::{CommonArgs, LoadArgs};
+use crate::client::admin::Isolation;
 
 /// `corelane bench produce`.
 #[derive(Debug, Clone, clap::Args)]
@@ -22,6 +24,69 @@ pub(crate) struct ProduceArgs {
     /// Survive lost connections; what was in flight counts as unknown, or is sent again by --idempotent
     #[arg(long)]
     pub reconnect: bool,
+    #[command(flatten)]
+    pub transactions: TransactionArgs,
+}
+
+/// The transactions of `corelane bench produce`.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct TransactionArgs {
+    /// Transactional producers NAME-0, NAME-1, ..., one for each connection
+    #[arg(long, value_name = "NAME", help_heading = "Transactions")]
+    pub transactional_id: Option<String>,
+    /// Records of each transaction
+    #[arg(long, value_name = "N", help_heading = "Transactions")]
+    pub transaction_size: Option<u64>,
+    /// How long each lasts, unless it has its records before
+    #[arg(long, value_name = "TIME", value_parser = super::parse_duration, help_heading = "Transactions")]
+    pub transaction_duration: Option<Duration>,
+    /// Of the transactions, how many are aborted
+    #[arg(long, value_name = "PERCENT", default_value_t = 0.0, help_heading = "Transactions")]
+    pub abort_share: f64,
+}
+
+impl TransactionArgs {
+    /// `Err` names what means nothing together.
+    fn validate(&self, args: &ProduceArgs) -> Result<(), String> {
+        let bounded = self.transaction_size.is_some() || self.transaction_duration.is_some();
+        if self.transactional_id.is_none() {
+            return if bounded || self.abort_share > 0.0 {
+                Err("transactions need a --transactional-id".into())
+            } else {
+                Ok(())
+            };
+        }
+        if !bounded || self.transaction_size == Some(0) {
+            return Err("--transactional-id needs a --transaction-size or a --transaction-duration".into());
+        }
+        if !(0.0..=100.0).contains(&self.abort_share) {
+            return Err("--abort-share is a percentage".into());
+        }
+        if args.load.acks != -1 || args.load.in_flight > 5 {
+            return Err("--transactional-id needs --acks all and at most --in-flight 5".into());
+        }
+        if args.reconnect || args.ack_log.is_some() {
+            return Err(
+                "a transaction does not outlive its connection, nor is it acknowledged batch by batch: no \
+                        --reconnect, no --ack-log with --transactional-id"
+                    .into(),
+            );
+        }
+        if self.abort_share > 0.0 && !args.common.payload_file.is_empty() {
+            return Err("a file's lines cannot say that they are to be aborted: no --abort-share".into());
+        }
+        Ok(())
+    }
+}
+
+impl ProduceArgs {
+    /// `Err` names what means nothing together.
+    pub fn validate(&self) -> Result<(), String> {
+        if self.ack_log.is_some() && (self.load.acks == 0 || !self.common.payload_file.is_empty()) {
+            return Err("--ack-log needs --acks 1 or all and synthetic records".into());
+        }
+        self.transactions.validate(self)
+    }
 }
 
 /// `corelane bench consume`.
@@ -38,6 +103,9 @@ pub(crate) struct ConsumeArgs {
     /// Go on where the log starts, should retention delete what is next
     #[arg(long)]
     pub skip_deleted: bool,
+    /// What is seen of transactions
+    #[arg(long, default_value = "read_uncommitted", value_name = "LEVEL")]
+    pub isolation: Isolation,
     /// Read as a consumer group, from its committed offsets, and commit
     #[arg(long, value_name = "NAME", help_heading = "Group")]
     pub group: Option<String>,

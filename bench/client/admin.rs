@@ -53,6 +53,14 @@ pub enum AdminError {
         /// What the broker says about it.
         text: String,
     },
+    /// The broker can do without what was asked for.
+    #[error("the broker has no {what}: it does not serve {api}")]
+    NotServed {
+        /// What would need it.
+        what: &'static str,
+        /// The API.
+        api: &'static str,
+    },
     /// Partitions without a leader for too long.
     #[error("topic `{0}` has partitions without a leader")]
     NoLeader(String),
@@ -71,6 +79,18 @@ pub struct Topology {
     pub produce_version: i16,
     /// Version for Fetch.
     pub fetch_version: i16,
+}
+
+/// What a reader sees of transactions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+#[value(rename_all = "snake_case")]
+#[repr(i8)]
+pub enum Isolation {
+    /// Everything, as soon as it is there.
+    #[default]
+    ReadUncommitted = 0,
+    /// What was committed.
+    ReadCommitted = 1,
 }
 
 /// A topic that is made if it is missing.
@@ -164,6 +184,19 @@ impl Admin {
     /// # Errors
     /// [`AdminError`].
     pub fn offsets(&self, topology: &Topology, timestamp: i64) -> Result<Vec<i64>, AdminError> {
+        self.offsets_seen(topology, timestamp, Isolation::ReadUncommitted)
+    }
+
+    /// The same, as a reader of that isolation sees them: to it, a log ends where the first open transaction begins.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub fn offsets_seen(
+        &self,
+        topology: &Topology,
+        timestamp: i64,
+        isolation: Isolation,
+    ) -> Result<Vec<i64>, AdminError> {
         let mut by_leader: HashMap<&str, Vec<i32>> = HashMap::new();
         for (index, leader) in (0..).zip(&topology.leaders) {
             by_leader.entry(leader).or_default().push(index);
@@ -183,6 +216,7 @@ impl Admin {
             }
             let mut request = ListOffsetsRequest::default();
             request.replica_id = -1;
+            request.isolation_level = isolation as i8;
             request.topics = vec![asked];
             let answer = broker.call(&request, version)?;
             for partition in answer.topics.iter().flat_map(|topic| &topic.partitions) {

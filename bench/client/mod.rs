@@ -3,7 +3,7 @@
 //! [`versions`] (what both sides speak), [`frame`] (bytes of a connection to whole responses), [`request`]
 //! (Produce and Fetch as they go out, their answers), [`connection`] and [`admin`] (the blocking calls before and between the
 //! load: who leads what, create a topic, where a log ends), [`describe`] (what a cluster says of itself), [`group`] (a
-//! member of a consumer group).
+//! member of a consumer group), [`transactions`].
 
 pub mod admin;
 pub mod connection;
@@ -11,6 +11,7 @@ pub mod describe;
 pub mod frame;
 pub mod group;
 pub mod request;
+pub mod transactions;
 pub mod versions;
 
 /// The messages, and the types of their fields.

@@ -9,6 +9,7 @@ use kafka_wire::{
 use kafka_wire_core::{ApiVersion, DecodeLimits, Decoder, KafkaDecode, StrBytes, Uuid};
 
 use super::CLIENT_ID;
+use super::admin::Isolation;
 use super::frame::FRAME_BYTES_MAX;
 
 /// Longest that the broker may take over a produce before it answers with a timeout.
@@ -78,7 +79,21 @@ impl ProduceTemplate {
     /// # Errors
     /// A topic name or version that does not encode.
     pub fn new(version: i16, topic: &str, acks: i16) -> Result<Self, WireError> {
-        let mut frame = encode(&produce_request(topic, &[], acks), version, 0)?;
+        Self::of(version, produce_request(topic, &[], acks))
+    }
+
+    /// The same, of a transactional producer.
+    ///
+    /// # Errors
+    /// As of [`new`](Self::new).
+    pub fn transactional(version: i16, topic: &str, id: &StrBytes) -> Result<Self, WireError> {
+        let mut request = produce_request(topic, &[], -1);
+        request.transactional_id = Some(id.clone());
+        Self::of(version, request)
+    }
+
+    fn of(version: i16, request: ProduceRequest) -> Result<Self, WireError> {
+        let mut frame = encode(&request, version, 0)?;
         let flexible = ProduceRequest::is_flexible(ApiVersion::new(version));
         // The number of partitions is four bytes; or one (compact, 0 + 1), with the tagged fields of the topic and of
         // the request behind it.
@@ -211,6 +226,8 @@ pub struct FetchLimits {
     pub max_bytes: i32,
     /// Most bytes of one partition.
     pub partition_max_bytes: i32,
+    /// What is seen of transactions.
+    pub isolation: Isolation,
 }
 
 /// What one Fetch names.
@@ -254,6 +271,7 @@ pub fn fetch(
     request.max_wait_ms = limits.max_wait_ms;
     request.min_bytes = limits.min_bytes;
     request.max_bytes = limits.max_bytes;
+    request.isolation_level = limits.isolation as i8;
     (request.session_id, request.session_epoch) = ask.session;
     if !ask.forgotten.is_empty() {
         let mut forgotten = fetch_request::ForgottenTopic::default();

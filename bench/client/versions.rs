@@ -9,21 +9,28 @@ pub mod key {
     pub const FETCH: i16 = 1;
     pub const LIST_OFFSETS: i16 = 2;
     pub const METADATA: i16 = 3;
+    pub const FIND_COORDINATOR: i16 = 10;
     pub const CREATE_TOPICS: i16 = 19;
     pub const INIT_PRODUCER_ID: i16 = 22;
+    pub const ADD_PARTITIONS_TO_TXN: i16 = 24;
+    pub const END_TXN: i16 = 26;
     pub const DESCRIBE_CONFIGS: i16 = 32;
     pub const DESCRIBE_CLUSTER: i16 = 60;
 }
 
 /// What we speak: `(api key, lowest, highest)`. The lowest are what the message definitions still have, the
-/// highest what has been tried. Produce stops at 12 and Fetch at 17, Kafka 4.0's.
-const OURS: [(i16, i16, i16); 8] = [
+/// highest what has been tried. Produce stops at 12 and Fetch at 17, Kafka 4.0's. FindCoordinator stops where it asks for
+/// several at a time, AddPartitionsToTxn where brokers ask each other.
+const OURS: [(i16, i16, i16); 11] = [
     (key::PRODUCE, 3, 12),
     (key::FETCH, 4, 17),
     (key::LIST_OFFSETS, 1, 10),
     (key::METADATA, 1, 12),
     (key::CREATE_TOPICS, 2, 7),
     (key::INIT_PRODUCER_ID, 0, 5),
+    (key::FIND_COORDINATOR, 1, 3),
+    (key::ADD_PARTITIONS_TO_TXN, 0, 3),
+    (key::END_TXN, 0, 5),
     (key::DESCRIBE_CONFIGS, 1, 4),
     (key::DESCRIBE_CLUSTER, 0, 1),
 ];

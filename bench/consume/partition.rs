@@ -4,7 +4,9 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 
 use crate::ack_log::AckVerifier;
+use crate::client::admin::Isolation;
 use crate::clock::{Clock, Nanos};
+use crate::consume::aborted::Aborted;
 use crate::reader;
 use crate::stats::Counts;
 use crate::verify::{PartitionVerifier, Verdict};
@@ -24,12 +26,14 @@ pub struct Partition {
     pub verifier: PartitionVerifier,
     /// Checks against acknowledgements.
     pub acks: Option<AckVerifier>,
+    /// What of it belongs to aborted transactions, if only what is committed is read.
+    pub aborted: Option<Aborted>,
     /// Takes every value as a line.
     pub output: Option<BufWriter<File>>,
     /// Received so far.
     pub total: Progress,
-    /// Where the broker last said that readable records end.
-    pub high_watermark: i64,
+    /// Where the broker last said that records end which this reader may have.
+    pub readable_end: i64,
 }
 
 /// What came of one partition's bytes.
@@ -83,6 +87,15 @@ impl Partition {
         Received { total: self.total, missing, duplicated, reordered, changed }
     }
 
+    /// Only what is committed.
+    pub fn seen(mut self, isolation: Isolation) -> Self {
+        if isolation == Isolation::ReadCommitted {
+            self.aborted = Some(Aborted::default());
+            self.verifier = self.verifier.expect_committed();
+        }
+        self
+    }
+
     /// To be read from `start`.
     pub fn new(index: i32, start: i64, end: Option<i64>, verifier: PartitionVerifier) -> Self {
         Self {
@@ -92,15 +105,16 @@ impl Partition {
             start,
             verifier,
             acks: None,
+            aborted: None,
             output: None,
             total: Progress::default(),
-            high_watermark: i64::MAX,
+            readable_end: i64::MAX,
         }
     }
 
     /// Whether all that could be read when last asked has been.
     pub fn has_caught_up(&self) -> bool {
-        self.next_offset >= self.high_watermark
+        self.next_offset >= self.readable_end
     }
 
     /// Whether there is nothing left to read.
@@ -131,10 +145,14 @@ impl Partition {
                     break;
                 }
             };
-            let Self { start, verifier, acks, output, .. } = self;
-            // Transaction markers take an offset and hold no record.
+            let Self { start, verifier, acks, aborted, output, .. } = self;
+            let is_hidden = aborted.as_mut().is_some_and(|aborted| aborted.hides(&batch));
             let each = |record: reader::Record<'_>| {
                 if record.offset < *start {
+                    return;
+                }
+                if is_hidden {
+                    verifier.hidden(record.offset, record.value);
                     return;
                 }
                 let value = record.value.unwrap_or_default();
@@ -151,7 +169,13 @@ impl Partition {
                 progress.records += 1;
                 progress.bytes += value.len() as u64;
             };
-            let read = if batch.is_control() { Ok(()) } else { batch.for_each_record(scratch, each) };
+            // Transaction markers take an offset and hold no record.
+            let read = if batch.is_control() {
+                verifier.marker(batch.base_offset(), batch.next_offset());
+                Ok(())
+            } else {
+                batch.for_each_record(scratch, each)
+            };
             if let Err(fault) = read {
                 self.give_up(&fault);
                 break;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::ack_log::AckVerdict;
-use crate::client::admin::{self, Admin, Topology};
+use crate::client::admin::{self, Admin, Isolation, Topology};
 use crate::client::frame::{FrameReader, ReadOutcome};
 use crate::client::request::{self, FetchAsk, FetchLimits};
 use crate::clock::{Clock, MILLISECOND, Nanos, SECOND};
@@ -21,8 +21,10 @@ use crate::stats::Meter;
 use crate::verify::Verdict;
 
 /// What every Fetch asks for; the partition limit is Kafka's default for consumers.
-const FETCH: FetchLimits =
-    FetchLimits { max_wait_ms: 250, min_bytes: 1, max_bytes: 8 << 20, partition_max_bytes: 1 << 20 };
+fn limits(isolation: Isolation) -> FetchLimits {
+    let (max_bytes, partition_max_bytes) = (8 << 20, 1 << 20);
+    FetchLimits { max_wait_ms: 250, min_bytes: 1, max_bytes, partition_max_bytes, isolation }
+}
 
 /// Longest sleep, so that a stop and another worker's progress are noticed.
 const SLEEP_MAX: Nanos = 20 * MILLISECOND;
@@ -71,6 +73,8 @@ pub struct Task {
     pub until: Until,
     /// Slows it down.
     pub pace: Option<Pace>,
+    /// What it sees of transactions; its partitions have been told.
+    pub isolation: Isolation,
     /// Whether to go on at the log start offset when retention has overtaken the reader.
     pub skips_deleted: bool,
     /// Where others see how far each partition has been read.
@@ -305,7 +309,8 @@ impl Worker {
             partitions: link.changed.drain(..).map(wanted).collect(),
             forgotten: std::mem::take(&mut link.forgotten),
         };
-        let frame = request::fetch(topology.fetch_version, link.correlation, ask, FETCH);
+        let frame =
+            request::fetch(topology.fetch_version, link.correlation, ask, limits(self.task.isolation));
         link.out.extend_from_slice(&frame.map_err(io::Error::other)?);
         link.sent_at = Some(self.task.clock.now());
         self.flush(at)
@@ -387,6 +392,10 @@ impl Worker {
                 }
                 return Err(io::Error::other(text));
             }
+            if let Some(aborted) = &mut partition.aborted {
+                let told = fetched.aborted_transactions.iter().flatten();
+                aborted.told(told.map(|one| (one.producer_id, one.first_offset)));
+            }
             let bytes = fetched.records.as_deref().unwrap_or_default();
             let times = (self.task.clock, now);
             let before = partition.next_offset;
@@ -397,7 +406,10 @@ impl Worker {
             } else if partition.next_offset != before {
                 link.changed.push(nth);
             }
-            partition.high_watermark = fetched.high_watermark;
+            partition.readable_end = match self.task.isolation {
+                Isolation::ReadUncommitted => fetched.high_watermark,
+                Isolation::ReadCommitted => fetched.last_stable_offset,
+            };
             if let Some(position) = self.task.positions.as_ref().and_then(|all| all.0.get(&partition.index)) {
                 position.store(partition.next_offset, Ordering::Relaxed);
             }

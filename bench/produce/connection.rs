@@ -8,7 +8,7 @@ use crate::client::frame::FrameReader;
 use crate::client::request::{self, ProduceAnswer, ProduceTemplate};
 use crate::clock::{Nanos, unix_ms};
 use crate::compression::Codec;
-use crate::produce::plan::Plan;
+use crate::produce::plan::{Author, Plan};
 use crate::produce::stream::{Stream, Taken};
 
 /// Bytes waiting to be written beyond which no further request is built: enough for one write to be worth its
@@ -40,9 +40,9 @@ pub struct InFlight {
     correlation: i32,
 }
 
-/// What goes into a request: a stream by its index in the worker, records taken from it, and the id and epoch of an
+/// What goes into a request: a stream by its index in the worker, records taken from it, and who they are of, if an
 /// idempotent producer.
-pub type Part<'a> = (usize, &'a Stream, Taken, Option<(i64, i16)>);
+pub type Part<'a> = (usize, &'a Stream, Taken, Option<Author>);
 
 /// The state of a connection.
 #[derive(Debug, Default)]
@@ -99,7 +99,7 @@ impl Connection {
         let values = stream.values(plan, &taken, now, &mut self.times);
         let stamp = Stamp {
             timestamp_ms: unix_ms(plan.clock.to_unix(values.intended())),
-            producer: producer.map(|producer| values.sequenced(producer)),
+            producer: producer.map(|author| values.sequenced(author)),
         };
         let partition = stream.seat.partition;
         let (batch_bytes, raw_bytes) = if plan.compression.codec == Codec::None {

@@ -12,7 +12,7 @@ use crate::clock::{Clock, Nanos};
 use crate::compression::Compression;
 use crate::keys::{self, KEY_BYTES, Keys};
 use crate::payload::Lines;
-use crate::produce::stream::Dealt;
+use crate::produce::stream::{Dealt, Named};
 use crate::schedule::Schedule;
 use crate::sizes::Sizes;
 use crate::value::{self, Identity};
@@ -198,8 +198,23 @@ pub struct BatchValues<'a> {
     pub first: u64,
     /// Records.
     pub count: u32,
+    /// What they say of themselves.
+    pub named: Named,
     /// When they were meant to leave.
     pub times: Times<'a>,
+}
+
+/// An idempotent producer, as its batches name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Author {
+    /// As the broker gave it.
+    pub id: i64,
+    /// As the broker gave it.
+    pub epoch: i16,
+    /// The stream's first record of this epoch: sequences count from it.
+    pub zero: u64,
+    /// Whether its batches belong to transactions.
+    pub transactional: bool,
 }
 
 impl BatchValues<'_> {
@@ -213,9 +228,15 @@ impl BatchValues<'_> {
         (0..self.count).map(|index| self.bytes(index) as u64).sum()
     }
 
-    /// What an idempotent producer of this id and epoch says of the batch. Sequences go from 2^31 - 1 on to 0.
-    pub fn sequenced(&self, (id, epoch): (i64, i16)) -> Sequenced {
-        Sequenced { id, epoch, base_sequence: (self.first & 0x7fff_ffff) as i32 }
+    /// What an idempotent producer says of the batch. Sequences go from 2^31 - 1 on to 0.
+    pub fn sequenced(&self, author: Author) -> Sequenced {
+        let sequence = self.first.checked_sub(author.zero).expect("an epoch begins before its records");
+        Sequenced {
+            id: author.id,
+            epoch: author.epoch,
+            base_sequence: (sequence & 0x7fff_ffff) as i32,
+            transactional: author.transactional,
+        }
     }
 }
 
@@ -237,9 +258,14 @@ impl Values for BatchValues<'_> {
         match &self.plan.source {
             Source::Synthetic { sizes, entropy } => {
                 let intended = self.plan.clock.to_unix(self.times.of(index).intended);
-                let (stream, entropy) = (self.seat.stream, *entropy);
-                let identity = Identity { run: self.plan.run, stream, sequence, intended, entropy };
-                value::write(out, &identity, sizes.of(stream, sequence));
+                let identity = Identity {
+                    run: self.plan.run,
+                    stream: self.seat.stream | if self.named.doomed { value::DOOMED } else { 0 },
+                    sequence: self.named.sequence + u64::from(index),
+                    intended,
+                    entropy: *entropy,
+                };
+                value::write(out, &identity, sizes.of(self.seat.stream, sequence));
             }
             Source::Lines(_) => out.extend_from_slice(self.plan.line(self.seat.partition, sequence)),
         }

@@ -78,6 +78,17 @@ pub struct Taken {
     pub arrivals: Option<Arrivals>,
     /// When they were sent first, if they are sent again.
     pub sent_before: Option<Nanos>,
+    /// What the records say of themselves.
+    pub named: Named,
+}
+
+/// As what the records of a batch present themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Named {
+    /// Their transaction will be aborted.
+    pub doomed: bool,
+    /// How many of the stream's records of the same fate went before the first.
+    pub sequence: u64,
 }
 
 /// The state of a stream.
@@ -87,6 +98,8 @@ pub struct Stream {
     pub seat: Seat,
     supply: Supply,
     next: u64,
+    /// Records among those before `next` whose transactions are to be aborted.
+    doomed: u64,
     quota: u64,
     in_flight: u32,
     /// The first refused record to go back to, once nothing is in flight.
@@ -112,8 +125,18 @@ pub enum Settled {
 impl Stream {
     /// With at most `quota` records to send.
     pub fn new(seat: Seat, quota: u64, supply: Supply) -> Self {
-        let (go_back, again) = (None, None);
-        Self { seat, supply, next: 0, quota, in_flight: 0, go_back, refused: 0, passed_refusal: false, again }
+        Self {
+            seat,
+            supply,
+            next: 0,
+            doomed: 0,
+            quota,
+            in_flight: 0,
+            go_back: None,
+            refused: 0,
+            passed_refusal: false,
+            again: None,
+        }
     }
 
     /// The same, of an idempotent producer.
@@ -185,7 +208,14 @@ impl Stream {
     }
 
     /// Takes the records of the next batch, if any is due.
+    #[cfg(test)]
     pub fn take(&mut self, plan: &Plan, now: Nanos) -> Option<Taken> {
+        self.take_up_to(plan, now, u64::MAX, false)
+    }
+
+    /// Takes the records of the next batch, if any is due; at most `limit` that have not been sent before, of a
+    /// transaction that is `doomed` or not.
+    pub fn take_up_to(&mut self, plan: &Plan, now: Nanos, limit: u64, doomed: bool) -> Option<Taken> {
         if self.waits() {
             return None;
         }
@@ -193,8 +223,13 @@ impl Stream {
             self.in_flight += 1;
             return Some(taken);
         }
-        let left = self.quota.checked_sub(self.next).filter(|left| *left > 0)?;
-        let mut taken = Taken { first: self.next, count: 0, arrivals: None, sent_before: None };
+        let left = self.quota.saturating_sub(self.next).min(limit);
+        if left == 0 {
+            return None;
+        }
+        let sequence = if doomed { self.doomed } else { self.next - self.doomed };
+        let named = Named { doomed, sequence };
+        let mut taken = Taken { first: self.next, count: 0, arrivals: None, sent_before: None, named };
         taken.count = match &mut self.supply {
             Supply::Endless => plan.fit(self.seat, self.next, left),
             Supply::Scheduled { arrivals, end } => {
@@ -217,6 +252,7 @@ impl Stream {
             return None;
         }
         self.next += u64::from(taken.count);
+        self.doomed += if doomed { u64::from(taken.count) } else { 0 };
         self.in_flight += 1;
         self.measure(plan);
         Some(taken)
@@ -284,7 +320,8 @@ impl Stream {
                 Times::Each(times)
             }
         };
-        BatchValues { plan, seat: self.seat, first: taken.first, count: taken.count, times }
+        let Taken { first, count, named, .. } = *taken;
+        BatchValues { plan, seat: self.seat, first, count, named, times }
     }
 
     /// Calls `each` with the intended times of a request's records; `sent_at` stands for them in a closed loop.
@@ -390,6 +427,11 @@ impl Stream {
                 backlog.oldest + backlog.records.len() as u64 - self.next
             }
         }
+    }
+
+    /// Number of the next new record.
+    pub fn next(&self) -> u64 {
+        self.next
     }
 
     /// Requests without an answer.

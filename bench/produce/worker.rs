@@ -6,6 +6,7 @@
 //! are made one by one, a producer is in the heap too, until its next record is due.
 
 mod answers;
+pub mod coordination;
 mod links;
 mod making;
 
@@ -24,10 +25,11 @@ use crate::client::request::ProduceTemplate;
 use crate::clock::{MILLISECOND, Nanos, SECOND};
 use crate::poll::Poller;
 use crate::produce::connection::Connection;
-use crate::produce::plan::{Making, Plan, Seat};
+use crate::produce::plan::{Author, Making, Plan, Seat};
 use crate::produce::producer::Producer;
 use crate::produce::stream::{Next, Stream, Supply, Taken};
 use crate::stats::Meter;
+use coordination::{Counted, Transacting, Transactor};
 use making::Maker;
 
 /// Longest wait for outstanding answers, and for a backlog to leave, once the run's time is over.
@@ -57,6 +59,8 @@ pub struct Task {
     pub topology: Topology,
     /// Whom to ask again.
     pub admin: Admin,
+    /// Transactions, if its producers have them.
+    pub transacting: Option<Transacting>,
     /// Where acknowledgements go.
     pub ack_log: Option<PathBuf>,
     /// Set from outside to end early.
@@ -76,6 +80,8 @@ pub struct Outcome {
     pub left: u64,
     /// Records that were due and never left, though there was time.
     pub unsent: u64,
+    /// Transactions that have ended, if its producers have them.
+    pub transactions: Option<Counted>,
     /// Why it ended before its time.
     pub problem: Option<String>,
 }
@@ -100,8 +106,10 @@ enum Wake {
 #[derive(Debug)]
 struct Lane {
     stream: Stream,
-    /// Id and epoch, if idempotent.
-    producer: Option<(i64, i16)>,
+    /// The producer, if idempotent.
+    author: Option<Author>,
+    /// The producer, if transactional.
+    transactions: Option<usize>,
     /// How often in a row the broker has missed a sequence before the oldest batch.
     gaps: u32,
     maker: Option<usize>,
@@ -134,6 +142,8 @@ struct Worker {
     lanes: Vec<Lane>,
     links: Vec<Link>,
     makers: Vec<Maker>,
+    /// Transactional producers.
+    producers: Vec<Transactor>,
     /// Records made that are in no request.
     waiting_records: u64,
     template: ProduceTemplate,
@@ -165,6 +175,7 @@ pub fn run(task: Task, meter: Meter) -> io::Result<Outcome> {
         lanes: Vec::new(),
         links: Vec::new(),
         makers: Vec::new(),
+        producers: Vec::new(),
         waiting_records: 0,
         template,
         taken: Vec::new(),
@@ -192,6 +203,9 @@ pub fn run(task: Task, meter: Meter) -> io::Result<Outcome> {
         acks.flush()?;
     }
     worker.meter.finish(now);
+    if let Some(transacting) = worker.task.transacting {
+        transacting.meter.finish(now);
+    }
     Ok(worker.outcome)
 }
 
@@ -202,6 +216,16 @@ impl Worker {
         for (slot, producer) in std::mem::take(&mut self.task.producers) {
             slots.insert(slot, self.makers.len());
             self.makers.push(Maker::new(producer));
+        }
+        let mut transactional = HashMap::new();
+        if let Some(transacting) = &mut self.task.transacting {
+            let version = self.task.topology.produce_version;
+            for (slot, names) in std::mem::take(&mut transacting.producers) {
+                let producer = Transactor::open(names, transacting.rules, slot, &plan, version)?;
+                self.poller.add(producer.socket(), coordination::TOKENS + self.producers.len())?;
+                transactional.insert(slot, self.producers.len());
+                self.producers.push(producer);
+            }
         }
         for (seat, quota) in std::mem::take(&mut self.task.seats) {
             let maker = slots.get(&seat.slot).copied();
@@ -219,11 +243,21 @@ impl Worker {
                 self.makers[maker].lanes.push(self.lanes.len());
                 self.links[link].maker = Some(maker).filter(|_| plan.schedule.is_none());
             }
-            let producer = self.task.producer_ids.get(&seat.slot).copied();
+            let transactions = transactional.get(&seat.slot).copied();
+            let author = match transactions {
+                Some(at) => Some(self.producers[at].adopt(self.lanes.len())),
+                None => self.task.producer_ids.get(&seat.slot).map(|(id, epoch)| Author {
+                    id: *id,
+                    epoch: *epoch,
+                    zero: 0,
+                    transactional: false,
+                }),
+            };
             let stream = Stream::new(seat, quota, supply);
             self.lanes.push(Lane {
-                stream: if producer.is_some() { stream.idempotent() } else { stream },
-                producer,
+                stream: if author.is_some() { stream.idempotent() } else { stream },
+                author,
+                transactions,
                 gaps: 0,
                 maker,
                 link,
@@ -256,6 +290,9 @@ impl Worker {
         loop {
             let now = plan.clock.now();
             self.meter.roll(now);
+            if let Some(transacting) = &mut self.task.transacting {
+                transacting.meter.roll(now);
+            }
             let told = self.task.stop.load(Ordering::Relaxed);
             if !stopping && (told || plan.schedule.is_none() && plan.stop_at.is_some_and(|at| now >= at)) {
                 stopping = true;
@@ -270,24 +307,33 @@ impl Worker {
             for link in std::mem::take(&mut self.dirty) {
                 self.pump(link)?;
             }
+            self.drive(now)?;
             if let Some(acks) = &mut self.acks {
                 acks.flush()?;
             }
             if let Some(error) = self.fatal.take() {
                 return Err(error);
             }
-            if self.unfinished == 0 {
+            if self.unfinished == 0 && !self.is_transacting() {
                 return Ok(());
             }
             if give_up_at.is_some_and(|at| now >= at) {
                 self.give_up(now);
-                return Ok(());
+                return if self.is_transacting() {
+                    Err(io::Error::other("a transaction was not ended in time"))
+                } else {
+                    Ok(())
+                };
             }
             let timeout = if self.dirty.is_empty() { self.sleep(plan.clock.now(), plan.stop_at) } else { 0 };
             self.poller.wait(timeout, |token| ready.push(token))?;
-            for link in ready.drain(..) {
-                self.receive(link)?;
-                self.dirty.push(link);
+            for token in ready.drain(..) {
+                if token >= coordination::TOKENS {
+                    self.hear(token - coordination::TOKENS)?;
+                } else {
+                    self.receive(token)?;
+                    self.dirty.push(token);
+                }
             }
             self.dirty.sort_unstable();
             self.dirty.dedup();
@@ -298,6 +344,9 @@ impl Worker {
         let mut until = self.meter.ends_at().min(now + SLEEP_MAX);
         if let Some(Reverse((at, _))) = self.due.peek() {
             until = until.min(*at);
+        }
+        if let Some(at) = self.producers.iter().filter_map(Transactor::wakes_at).min() {
+            until = until.min(at);
         }
         // Past the stop, the sleep is bounded by what is still to come.
         for at in [self.refresh_at, stop_at.filter(|at| *at > now)].into_iter().flatten() {
@@ -329,11 +378,17 @@ impl Worker {
 
     /// Puts a lane where its next step belongs, unless it is there already.
     fn queue(&mut self, index: usize, now: Nanos) {
-        let lane = &mut self.lanes[index];
+        let lane = &self.lanes[index];
         if lane.queued != Queued::No || lane.finished {
             return;
         }
-        match lane.stream.next_step(&self.task.plan, now) {
+        let step = lane.stream.next_step(&self.task.plan, now);
+        // It is queued again when its transaction has room for it.
+        if step == Next::Ready && self.room(index) == 0 {
+            return;
+        }
+        let lane = &mut self.lanes[index];
+        match step {
             Next::Ready => {
                 lane.queued = Queued::Connection;
                 self.links[lane.link].ready.push_back(index);
@@ -348,6 +403,9 @@ impl Worker {
             Next::Finished => {
                 lane.finished = true;
                 self.unfinished -= 1;
+                if let Some(at) = lane.transactions {
+                    self.producers[at].unfinished -= 1;
+                }
             }
         }
     }
@@ -384,7 +442,9 @@ impl Worker {
             let now = plan.clock.now();
             let before = built;
             while self.links[at].socket.is_some() && self.links[at].connection.has_room(&plan) {
-                if let (true, Some(maker)) = (self.links[at].ready.is_empty(), self.links[at].maker) {
+                if let (true, Some(maker)) = (self.links[at].ready.is_empty(), self.links[at].maker)
+                    && self.may_fill(maker)
+                {
                     self.fill(maker, now);
                 }
                 let Some(index) = self.links[at].ready.pop_front() else { break };
@@ -430,11 +490,13 @@ impl Worker {
         }
         let parts = taken.iter().map(|(index, records)| {
             let lane = &self.lanes[*index];
-            (*index, &lane.stream, *records, lane.producer)
+            (*index, &lane.stream, *records, lane.author)
         });
         let is_some = !taken.is_empty();
         if is_some {
-            self.links[at].connection.push(&self.task.plan, &self.template, parts, now)?;
+            let transactions = self.lanes[index].transactions;
+            let template = transactions.map_or(&self.template, |at| &self.producers[at].template);
+            self.links[at].connection.push(&self.task.plan, template, parts, now)?;
         } else {
             self.queue(index, now);
         }
@@ -445,9 +507,16 @@ impl Worker {
 
     /// Takes a lane's next batch. Returns its bytes, roughly; none if there is nothing.
     fn take(&mut self, index: usize, now: Nanos, into: &mut Vec<(usize, Taken)>) -> usize {
+        let room = self.room(index);
         let lane = &mut self.lanes[index];
         let waiting = lane.stream.waiting_bytes();
-        let Some(taken) = lane.stream.take(&self.task.plan, now) else { return 0 };
+        let doomed = lane.transactions.is_some_and(|at| self.producers[at].state.is_doomed());
+        let Some(taken) = lane.stream.take_up_to(&self.task.plan, now, room, doomed) else { return 0 };
+        if let Some(at) = lane.transactions.filter(|_| taken.sent_before.is_none()) {
+            let mut intended = now;
+            lane.stream.for_each_time(&taken, now, |at, _| intended = intended.min(at));
+            self.producers[at].state.took(u64::from(taken.count), intended, now);
+        }
         into.push((index, taken));
         let bytes = waiting.saturating_sub(lane.stream.waiting_bytes());
         if let Some(maker) = lane.maker {

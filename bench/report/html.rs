@@ -311,6 +311,7 @@ fn compared(comparison: &Comparison) -> Result<Markup, PlotError> {
 
 fn details(run: &Run, named: bool) -> Markup {
     let parts = [
+        ("Transactions", run.transactions.as_ref()),
         ("Verification", run.verification.as_ref()),
         ("Resources", run.resources.as_ref()),
         ("What this host can do", run.limits.as_ref()),

@@ -15,6 +15,7 @@ use super::table::QUANTILES;
 use crate::ack_log::AckVerdict;
 use crate::clock::{Nanos, SECOND};
 use crate::consume::partition::Received;
+use crate::produce::worker::coordination::Counted;
 use crate::resources::Resources;
 use crate::stats::{Counts, Times};
 use crate::validity::Validity;
@@ -55,7 +56,8 @@ pub struct Document<'a> {
     /// The reading side.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub consume: Option<Side>,
-    /// The others: `tail-1`, `catch-1`, ..., `commit` (whose service times are those of commits).
+    /// The others: `tail-1`, `catch-1`, ..., `commit` (whose service times are those of commits), `transaction` (from its first
+    /// record to its end; service times are those of EndTxn).
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub roles: BTreeMap<String, Side>,
     /// When each reader first had all there was.
@@ -76,6 +78,9 @@ pub struct Document<'a> {
     /// What the run cost, and where it ran.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resources: Option<&'a Resources>,
+    /// How transactions ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transactions: Option<Counted>,
     /// The cluster, as it tells of itself. Absent: it does not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster: Option<Cluster>,
@@ -263,6 +268,7 @@ mod tests {
             points: Vec::new(),
             write_amplification: None,
             resources: None,
+            transactions: None,
             cluster: None,
             limits: None,
         };

@@ -47,6 +47,8 @@ pub struct Run {
     pub caught_up_seconds: BTreeMap<String, f64>,
     /// Bytes written to the broker's disk for each byte taken.
     pub write_amplification: Option<f64>,
+    /// How transactions ended.
+    pub transactions: Option<Value>,
     /// What verification found.
     pub verification: Option<Value>,
     /// What the run cost, and where it ran.

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::json::{IdleConnections, SweepPoint};
 use crate::ack_log::AckVerdict;
 use crate::clock::{Nanos, SECOND};
+use crate::produce::worker::coordination::Counted;
 use crate::stats::{Counts, Role, Times};
 use crate::verify::Verdict;
 
@@ -111,6 +112,17 @@ pub fn summary(role: Role, counts: &Counts, elapsed: Nanos) -> String {
         let quantile = |quantile| time(&counts.service, quantile);
         return format!("{} commits: p50 {}, p99 {}\n", counts.requests, quantile(0.5), quantile(0.99));
     }
+    if role == Role::Transaction {
+        let quantile = |times, quantile| time(times, quantile);
+        return format!(
+            "{} transactions: first record to end p50 {}, p99 {}; ending p50 {}, p99 {}\n",
+            counts.requests,
+            quantile(&counts.latency, 0.5),
+            quantile(&counts.latency, 0.99),
+            quantile(&counts.service, 0.5),
+            quantile(&counts.service, 0.99)
+        );
+    }
     let mut text = format!(
         "\n{}: {} records, {:.1} MB in {:.2} s: {:.0} records/s, {:.1} MB/s, {:.0} requests/s",
         role,
@@ -126,7 +138,7 @@ pub fn summary(role: Role, counts: &Counts, elapsed: Nanos) -> String {
     let what = match role {
         Role::Produce => "latency (intended send to ack)",
         Role::Consume | Role::Tail(_) | Role::CatchUp(_) => "latency (intended send to receipt)",
-        Role::Commit => "latency",
+        Role::Commit | Role::Transaction => "latency",
     };
     let rows = [
         (what, &counts.latency),
@@ -150,6 +162,14 @@ pub fn summary(role: Role, counts: &Counts, elapsed: Nanos) -> String {
     text
 }
 
+/// How transactions ended.
+pub fn transactions(counted: &Counted) -> String {
+    let Counted { committed, committed_records, aborted, aborted_records } = counted;
+    format!(
+        "  committed: {committed} with {committed_records} records; aborted: {aborted} with {aborted_records}\n"
+    )
+}
+
 /// What verification found.
 pub fn verification(verdict: &Verdict) -> String {
     let mut text = format!(
@@ -158,6 +178,12 @@ pub fn verification(verdict: &Verdict) -> String {
     );
     if verdict.deleted > 0 {
         let _ = write!(text, "; {} deleted by retention before they were read", verdict.deleted);
+    }
+    if verdict.isolation > 0 {
+        let _ = write!(text, ", {} against their isolation", verdict.isolation);
+    }
+    if verdict.aborted > 0 {
+        let _ = write!(text, "; {} aborted ones kept out", verdict.aborted);
     }
     if verdict.unverified > 0 {
         let _ = write!(text, "; {} of others, by offset and CRC only", verdict.unverified);

@@ -12,7 +12,7 @@ use super::reporter::Reporter;
 use super::{Context, Outcome};
 use crate::ack_log::{self, AckVerifier};
 use crate::args::{ConsumeArgs, MixedArgs, Start};
-use crate::client::admin::Topology;
+use crate::client::admin::{Isolation, Topology};
 use crate::clock::Nanos;
 use crate::consume::pace::Pace;
 use crate::consume::partition::Partition;
@@ -66,7 +66,7 @@ pub fn prepare(context: &mut Context, args: &ConsumeArgs) -> Result<Prepared, St
     let admin = &context.admin;
     let topology = admin.topology(&common.topic, None).map_err(|e| e.to_string())?;
     let first = admin.offsets(&topology, EARLIEST).map_err(|e| e.to_string())?;
-    let end = admin.offsets(&topology, LATEST).map_err(|e| e.to_string())?;
+    let end = admin.offsets_seen(&topology, LATEST, args.isolation).map_err(|e| e.to_string())?;
     let count = topology.leaders.len();
     let mut lines = if common.payload_file.is_empty() {
         vec![None; count]
@@ -88,7 +88,8 @@ pub fn prepare(context: &mut Context, args: &ConsumeArgs) -> Result<Prepared, St
             // What was never acknowledged may be missing; the acknowledgements are the judge.
             verifier = verifier.tolerate_stream_gaps();
         }
-        let mut partition = Partition::new(number, start, bounded.then_some(end), verifier);
+        let mut partition =
+            Partition::new(number, start, bounded.then_some(end), verifier).seen(args.isolation);
         partition.acks = acks.as_ref().map(|acks| AckVerifier::new(number.unsigned_abs(), acks));
         partition.output = args.output.as_deref().map(|path| output(path, index, count)).transpose()?;
         partitions.push(partition);
@@ -100,8 +101,8 @@ pub fn prepare(context: &mut Context, args: &ConsumeArgs) -> Result<Prepared, St
     let stop_at =
         common.duration.map(|d| context.start + Nanos::try_from(d.as_nanos()).unwrap_or(Nanos::MAX / 4));
     let until = until(context, stop_at);
-    let reading =
-        Reading { until, pace: Pace::new(args.rate, context.start), skips_deleted: args.skip_deleted };
+    let (pace, isolation) = (Pace::new(args.rate, context.start), args.isolation);
+    let reading = Reading { until, pace, isolation, skips_deleted: args.skip_deleted };
     Ok(Prepared { tasks: deal(context, partitions, &topology, &reading) })
 }
 
@@ -121,7 +122,8 @@ pub fn prepare_tail(
         let verifier = PartitionVerifier::new(index, end, true).expect_run(produced.plan.run);
         Partition::new(index, end, None, verifier)
     });
-    let reading = Reading { until, pace: None, skips_deleted };
+    let isolation = Isolation::ReadUncommitted;
+    let reading = Reading { until, pace: None, isolation, skips_deleted };
     Ok(Prepared { tasks: deal(context, partitions.collect(), topology, &reading) })
 }
 
@@ -143,7 +145,8 @@ pub fn prepare_catch_up(
         Partition::new(index, first, None, PartitionVerifier::new(index, first, first == 0))
     });
     let pace = Pace::new(args.catch_up_rate, context.start);
-    let reading = Reading { until, pace, skips_deleted: args.skip_deleted };
+    let isolation = Isolation::ReadUncommitted;
+    let reading = Reading { until, pace, isolation, skips_deleted: args.skip_deleted };
     Ok((Prepared { tasks: deal(context, partitions.collect(), topology, &reading) }, before))
 }
 
@@ -151,6 +154,7 @@ pub fn prepare_catch_up(
 struct Reading {
     until: Until,
     pace: Option<Pace>,
+    isolation: Isolation,
     skips_deleted: bool,
 }
 
@@ -182,6 +186,7 @@ fn deal(context: &Context, partitions: Vec<Partition>, topology: &Topology, read
         admin: context.admin.clone(),
         until: reading.until.clone(),
         pace: reading.pace.map(|pace| pace.shared_by(threads)),
+        isolation: reading.isolation,
         skips_deleted: reading.skips_deleted,
         positions: None,
     };

@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::reporter::Reporter;
 use super::{Context, Outcome, Stop, consume};
 use crate::args::{ConsumeArgs, Start};
-use crate::client::admin::{Admin, Topology};
+use crate::client::admin::{Admin, Isolation, Topology};
 use crate::client::group::{Member, Standing};
 use crate::clock::{Clock, MILLISECOND, Nanos, SECOND};
 use crate::consume::pace::Pace;
@@ -61,6 +61,7 @@ struct Seat {
     stop: Stop,
     commit_every: Nanos,
     pace: Option<Pace>,
+    isolation: Isolation,
     skips_deleted: bool,
     /// Members that still have something to read.
     busy: Arc<AtomicUsize>,
@@ -78,7 +79,7 @@ pub fn start(context: &mut Context, args: &ConsumeArgs, reporter: &mut Reporter)
     let common = context.common.clone();
     let topology = context.admin.topology(&common.topic, None).map_err(text)?;
     let first = context.admin.offsets(&topology, consume::EARLIEST).map_err(text)?;
-    let end = context.admin.offsets(&topology, consume::LATEST).map_err(text)?;
+    let end = context.admin.offsets_seen(&topology, consume::LATEST, args.isolation).map_err(text)?;
     let bounded = args.from == Start::Beginning && common.duration.is_none() && common.records.is_none();
     context.start = context.clock.now();
     let stop_at =
@@ -97,6 +98,7 @@ pub fn start(context: &mut Context, args: &ConsumeArgs, reporter: &mut Reporter)
         stop: Arc::clone(&context.stop),
         commit_every: args.commit_ms * MILLISECOND,
         pace: Pace::new(args.rate, context.start).map(|pace| pace.shared_by(u32::from(args.members))),
+        isolation: args.isolation,
         skips_deleted: args.skip_deleted,
         busy: Arc::new(AtomicUsize::new(usize::from(args.members))),
         events: reporter.add_worker(Role::Consume),
@@ -181,7 +183,8 @@ impl Seat {
         let first = self.first.get(place).copied().unwrap_or(0);
         let start = if committed >= 0 { committed } else { first };
         let end = self.end.as_ref().and_then(|end| end.get(place)).copied();
-        Partition::new(index, start, end, PartitionVerifier::new(index, start, start == 0))
+        let verifier = PartitionVerifier::new(index, start, start == 0);
+        Partition::new(index, start, end, verifier).seen(self.isolation)
     }
 
     fn read(
@@ -199,6 +202,7 @@ impl Seat {
             admin: self.admin.clone(),
             until,
             pace: self.pace,
+            isolation: self.isolation,
             skips_deleted: self.skips_deleted,
             positions: Some(Arc::clone(positions)),
         };

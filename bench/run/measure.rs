@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 
+use super::produce::How;
 use super::reporter::Reporter;
 use super::{Context, Outcome, Stop, consume, group, idle, produce};
 use crate::args::{CommonArgs, LoadArgs, MixedArgs, Mode};
@@ -71,8 +72,12 @@ pub fn measure(mode: &Mode, stop: &Stop, quiet: bool) -> Result<Measured, String
     match mode {
         Mode::Produce(args) => {
             survives = args.reconnect;
-            let prepared =
-                produce::prepare(&mut context, &args.load, args.ack_log.as_deref(), args.reconnect)?;
+            let how = How {
+                ack_log: args.ack_log.as_deref(),
+                reconnect: args.reconnect,
+                transactions: Some(&args.transactions),
+            };
+            let prepared = produce::prepare(&mut context, &args.load, how)?;
             let writes = Writes::begin(&common.bootstrap, args.broker_pid);
             outcome.planned_end = prepared.planned_end(common);
             let running = produce::start(&mut context, prepared, &mut reporter);
@@ -84,7 +89,7 @@ pub fn measure(mode: &Mode, stop: &Stop, quiet: bool) -> Result<Measured, String
             let topology = produce::topology(&context, &args.load)?;
             let mut held = idle::Idle::open(&topology, args.idle, stop)?;
             // The schedule begins when the connections are there.
-            let prepared = produce::prepare(&mut context, &args.load, None, false)?;
+            let prepared = produce::prepare(&mut context, &args.load, How::default())?;
             outcome.planned_end = prepared.planned_end(common);
             let running = produce::start(&mut context, prepared, &mut reporter);
             reporter.follow();
@@ -140,7 +145,7 @@ fn together(
     reporter: &mut Reporter,
     outcome: &mut Outcome,
 ) -> Result<(), String> {
-    let produced = produce::prepare(context, load, None, false)?;
+    let produced = produce::prepare(context, load, How::default())?;
     outcome.planned_end = produced.planned_end(&context.common);
     let mut expecting = Vec::new();
     let mut readers = Vec::new();

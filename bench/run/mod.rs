@@ -25,6 +25,7 @@ use crate::client::admin::Admin;
 use crate::clock::{Clock, Nanos, SECOND};
 use crate::consume::partition::Received;
 use crate::pin::Pins;
+use crate::produce::worker::coordination::Counted;
 use crate::report::json::IdleConnections;
 use crate::resources::Resources;
 use crate::stats::{Counts, Role};
@@ -75,6 +76,8 @@ pub struct Outcome {
     caught_up: BTreeMap<Role, Nanos>,
     /// What each reader received of each partition.
     partitions: BTreeMap<Role, BTreeMap<i32, Received>>,
+    /// How transactions ended, if there were any.
+    transactions: Option<Counted>,
     /// What the run cost.
     resources: Option<Resources>,
     /// What the broker wrote to its disk, if that could be seen.

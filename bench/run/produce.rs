@@ -1,6 +1,6 @@
 //! The sending side of a run: the plan, its workers, and how they ended.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,14 +9,17 @@ use std::thread::{self, JoinHandle};
 use super::reporter::Reporter;
 use super::{Context, DURATION_DEFAULT, LEAD, Outcome};
 use crate::ack_log::AckLogWriter;
-use crate::args::{CommonArgs, LoadArgs};
+use crate::args::{CommonArgs, LoadArgs, TransactionArgs};
 use crate::client::admin::{NewTopic, Topology};
+use crate::client::transactions::Transactional;
 use crate::clock::Nanos;
 use crate::keys::Keys;
 use crate::payload;
 use crate::pin::pin;
 use crate::produce::plan::{self, Making, Plan, Seat, Source};
 use crate::produce::producer::Producer;
+use crate::produce::transaction::Rules;
+use crate::produce::worker::coordination::Transacting;
 use crate::produce::worker::{self, Task};
 use crate::schedule::{Schedule, mix};
 use crate::sizes::Sizes;
@@ -24,6 +27,17 @@ use crate::stats::{Meter, Role};
 
 /// Most streams of a run: what a run keeps of each takes a few hundred bytes.
 const STREAMS_MAX: usize = 1_000_000;
+
+/// How records are sent, beside the load.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct How<'a> {
+    /// Where acknowledgements go.
+    pub ack_log: Option<&'a Path>,
+    /// Whether a lost connection is opened again.
+    pub reconnect: bool,
+    /// Its transactions, if there are to be any.
+    pub transactions: Option<&'a TransactionArgs>,
+}
 
 /// Workers that are ready to start.
 #[derive(Debug)]
@@ -33,7 +47,12 @@ pub struct Prepared {
     /// Who leads what.
     pub topology: Topology,
     tasks: Vec<Task>,
+    /// Rules of transactions, and the producers of each task.
+    transacting: Option<(Rules, Vec<BySlot>)>,
 }
+
+/// Transactional producers by slot.
+type BySlot = Vec<(u32, Transactional)>;
 
 impl Prepared {
     /// When the schedule ends, if time ends it.
@@ -63,12 +82,8 @@ pub fn topology(context: &Context, load: &LoadArgs) -> Result<Topology, String> 
 ///
 /// # Errors
 /// The cluster cannot be asked, a file cannot be read or written.
-pub fn prepare(
-    context: &mut Context,
-    load: &LoadArgs,
-    ack_log: Option<&Path>,
-    reconnect: bool,
-) -> Result<Prepared, String> {
+pub fn prepare(context: &mut Context, load: &LoadArgs, how: How<'_>) -> Result<Prepared, String> {
+    let How { ack_log, reconnect, transactions } = how;
     let common = &context.common;
     let topology = topology(context, load)?;
     if let Some(path) = ack_log {
@@ -102,7 +117,15 @@ pub fn prepare(
         return Err(format!("{} streams (producers times partitions), at most {STREAMS_MAX}", seats.len()));
     }
     let slots = seats.iter().map(|seat| seat.slot + 1).max().unwrap_or(0);
-    let ids = if load.idempotent {
+    let named = transactions.and_then(|args| Some((args, args.transactional_id.as_deref()?)));
+    let transactional = named.map(|(_, name)| {
+        context
+            .admin
+            .transactional_producers(name, slots, topology.produce_version)
+            .map_err(|e| e.to_string())
+    });
+    let transactional = transactional.transpose()?;
+    let ids = if load.idempotent && transactional.is_none() {
         context.admin.producer_ids(slots).map_err(|e| e.to_string())?
     } else {
         Vec::new()
@@ -149,24 +172,37 @@ pub fn prepare(
         reconnect,
     });
 
-    // A connection, which is a leader and a slot, stays on one thread; so does a producer, which is a slot.
+    // A connection, which is a leader and a slot, stays on one thread; so does a producer, which is a slot, if it makes
+    // its records one by one or has transactions.
     let mut connections: HashMap<(&str, u32), usize> = HashMap::new();
     let mut by_thread: Vec<Vec<(Seat, u64)>> = vec![Vec::new(); common.threads as usize];
     for (seat, quota) in seats {
         let leader = usize::try_from(seat.partition).ok().and_then(|p| topology.leaders.get(p));
-        let leader = if by_record { "" } else { leader.map_or("", String::as_str) };
+        let leader =
+            if by_record || transactional.is_some() { "" } else { leader.map_or("", String::as_str) };
         let next = connections.len();
         let number = *connections.entry((leader, seat.slot)).or_insert(next);
         by_thread[number % common.threads as usize].push((seat, quota));
     }
-    let tasks = by_thread.into_iter().filter(|seats| !seats.is_empty()).map(|seats| {
-        let mut slots: Vec<u32> = seats.iter().map(|(seat, _)| seat.slot).collect();
-        slots.dedup();
+    by_thread.retain(|seats| !seats.is_empty());
+    let slots_of = |seats: &[(Seat, u64)]| {
+        let slots: BTreeSet<u32> = seats.iter().map(|(seat, _)| seat.slot).collect();
+        slots.into_iter()
+    };
+    let transacting = named.zip(transactional).map(|((args, _), all)| {
+        let producers = |seats: &Vec<(Seat, u64)>| {
+            slots_of(seats).map(|slot| (slot, all[slot as usize].clone())).collect()
+        };
+        (rules(args), by_thread.iter().map(producers).collect())
+    });
+    let tasks = by_thread.into_iter().map(|seats| {
+        let slots = slots_of(&seats);
         Task {
             plan: Arc::clone(&plan),
             seats,
-            producers: if by_record { slots.into_iter().map(producer).collect() } else { Vec::new() },
+            producers: if by_record { slots.map(producer).collect() } else { Vec::new() },
             producer_ids: producer_ids.clone(),
+            transacting: None,
             topology: topology.clone(),
             admin: context.admin.clone(),
             ack_log: ack_log.map(Path::to_owned),
@@ -174,13 +210,30 @@ pub fn prepare(
         }
     });
     let tasks = tasks.collect();
-    Ok(Prepared { plan, topology, tasks })
+    Ok(Prepared { plan, topology, tasks, transacting })
+}
+
+fn rules(args: &TransactionArgs) -> Rules {
+    Rules {
+        records_max: args.transaction_size.unwrap_or(u64::MAX),
+        duration: args.transaction_duration.map(|d| Nanos::try_from(d.as_nanos()).unwrap_or(Nanos::MAX)),
+        abort_percent: args.abort_share,
+        // What the coordinator says.
+        adds_by_itself: false,
+    }
 }
 
 /// Starts the threads.
 pub fn start(context: &mut Context, prepared: Prepared, reporter: &mut Reporter) -> Running {
     let acknowledged = Arc::new(AtomicU64::new(0));
-    let threads = prepared.tasks.into_iter().map(|task| {
+    let mut tasks = prepared.tasks;
+    if let Some((rules, producers)) = prepared.transacting {
+        for (task, producers) in tasks.iter_mut().zip(producers) {
+            let meter = Meter::new(Role::Transaction, context.start, reporter.add_worker(Role::Transaction));
+            task.transacting = Some(Transacting { producers, rules, meter });
+        }
+    }
+    let threads = tasks.into_iter().map(|task| {
         let meter = Meter::new(Role::Produce, context.start, reporter.add_worker(Role::Produce));
         let acknowledged = Arc::clone(&acknowledged);
         let core = context.pins.deal();
@@ -200,8 +253,14 @@ pub fn join(running: Running, outcome: &mut Outcome) {
     for thread in running.threads {
         match thread.join() {
             Ok(Ok(worker)) => {
-                let ended = outcome.ended.entry(Role::Produce).or_default();
-                *ended = worker.last_answer.max(*ended);
+                let sent = [Role::Produce].into_iter();
+                for role in sent.chain(worker.transactions.is_some().then_some(Role::Transaction)) {
+                    let ended = outcome.ended.entry(role).or_default();
+                    *ended = worker.last_answer.max(*ended);
+                }
+                if let Some(counted) = worker.transactions {
+                    outcome.transactions.get_or_insert_default().add(counted);
+                }
                 outcome.problems.extend(worker.problem);
                 outcome.unsent += worker.unsent;
                 outcome.left += worker.left;

@@ -101,8 +101,8 @@ impl Reporter {
         {
             self.problem = Some(format!("--hlog: {error}"));
         }
-        // Commits show in the summary: a row of theirs would hold nothing.
-        let shown = !self.quiet && role != Role::Commit;
+        // Commits and transactions show in the summary: a row of theirs would hold nothing.
+        let shown = !self.quiet && role.moves_records();
         if shown && self.terminal {
             print!("\r\x1b[K{}", table::progress(second, role, &counts));
             let _ = io::stdout().flush();

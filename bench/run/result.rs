@@ -75,6 +75,9 @@ impl Measured {
         if let (Mode::Produce(_), Some(total)) = (&self.mode, self.reporter.total(Role::Produce)) {
             print!("{}", table::write_amplification(outcome.write_amplification(total)));
         }
+        if let Some(counted) = &outcome.transactions {
+            print!("{}", table::transactions(counted));
+        }
         if let Some(idle) = &outcome.idle {
             print!("{}", table::idle_connections(idle));
         }
@@ -121,6 +124,7 @@ impl Measured {
             verification: outcome.verdict.as_ref(),
             acknowledgements: outcome.acks.as_ref(),
             resources: outcome.resources.as_ref(),
+            transactions: outcome.transactions,
             cluster: described(self.mode.shared().0),
             limits: crate::limits::known(),
             points,

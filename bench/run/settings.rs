@@ -11,11 +11,18 @@ pub fn of(mode: &Mode) -> BTreeMap<&'static str, Value> {
     let (common, load) = mode.shared();
     let mut settings = settings_of(common, load);
     match mode {
-        Mode::Produce(args) => settings.extend([("reconnect", json!(args.reconnect))]),
+        Mode::Produce(args) => settings.extend([
+            ("reconnect", json!(args.reconnect)),
+            ("transactional-id", json!(args.transactions.transactional_id)),
+            ("transaction-size", json!(args.transactions.transaction_size)),
+            ("transaction-duration", json!(args.transactions.transaction_duration.map(|d| d.as_secs_f64()))),
+            ("abort-share", json!(args.transactions.abort_share)),
+        ]),
         Mode::Consume(args) => settings.extend([
             ("from", json!(format!("{:?}", args.from).to_lowercase())),
             ("rate", json!(args.rate)),
             ("skip-deleted", json!(args.skip_deleted)),
+            ("isolation", json!(format!("{:?}", args.isolation))),
             ("group", json!(args.group)),
             ("members", json!(args.members)),
             ("commit-ms", json!(args.commit_ms)),

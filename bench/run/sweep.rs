@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::measure::{Measured, measure};
 use super::{Stop, result};
-use crate::args::{E2eArgs, Mode, ProduceArgs, SweepArgs};
+use crate::args::{E2eArgs, Mode, ProduceArgs, SweepArgs, TransactionArgs};
 use crate::report::json::{SweepPoint, summary};
 use crate::report::table;
 use crate::stats::Role;
@@ -94,5 +94,13 @@ fn step_of(args: &SweepArgs, rate: u64) -> Mode {
     if args.end_to_end {
         return Mode::E2e(E2eArgs { common, load });
     }
-    Mode::Produce(ProduceArgs { common, load, ack_log: None, broker_pid: None, reconnect: false })
+    let transactions = TransactionArgs::default();
+    Mode::Produce(ProduceArgs {
+        common,
+        load,
+        ack_log: None,
+        broker_pid: None,
+        reconnect: false,
+        transactions,
+    })
 }

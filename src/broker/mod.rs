@@ -34,6 +34,7 @@ use crate::{
     coordinator::{
         classic::GroupLimits,
         consumer::ConsumerLimits,
+        migration::MigrationPolicy,
         service::{Coordinator, CoordinatorSettings},
     },
     handlers::Handlers,
@@ -502,7 +503,7 @@ async fn serve_core(parts: CoreParts) -> Result<(), String> {
     let ring = Ring::new(&ring_options(own, parts.disk), parts.doorbell)
         .map_err(|error| format!("io_uring: {error}"))?;
     let disk: Rc<dyn Disk> = Rc::new(DirectDisk::new(ring.clone()));
-    let clock: Rc<dyn Clock> = Rc::new(CoreClock::new());
+    let clock: Rc<dyn Clock> = Rc::new(CoreClock::of(ring.clone()));
     let router = Router::new(parts.id, parts.senders, parts.incoming);
 
     // The driver must run before anything is read; letters are taken once there is a shard.
@@ -595,6 +596,10 @@ fn coordinator_settings(settings: &Settings) -> CoordinatorSettings {
             session_ms: settings.group_consumer_session_ms,
             heartbeat_ms: settings.group_consumer_heartbeat_ms,
             members_max: settings.group_consumer_size_max,
+        },
+        migration: MigrationPolicy {
+            upgrade: settings.group_migration.upgrade,
+            downgrade: settings.group_migration.downgrade,
         },
         session_min_ms: settings.group_session_min_ms,
         session_max_ms: settings.group_session_max_ms,

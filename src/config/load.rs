@@ -14,7 +14,7 @@ use super::{
     show::Effective,
     table::{Draft, Row, SHARDS, TABLE},
     topic::{self, TopicDefaults},
-    value::{CoreChoice, Endpoint, FetchPath},
+    value::{CoreChoice, Endpoint, FetchPath, GroupMigration},
 };
 use crate::model::TopicSettings;
 
@@ -359,7 +359,12 @@ fn empty_draft() -> Draft {
             group_size_max: 0,
             group_consumer_session_ms: 0,
             group_consumer_heartbeat_ms: 0,
+            group_consumer_session_min_ms: 0,
+            group_consumer_session_max_ms: 0,
+            group_consumer_heartbeat_min_ms: 0,
+            group_consumer_heartbeat_max_ms: 0,
             group_consumer_size_max: 0,
+            group_migration: GroupMigration { upgrade: false, downgrade: false },
             group_session_min_ms: 0,
             group_session_max_ms: 0,
             offsets_retention_ms: 0,

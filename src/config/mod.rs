@@ -2,7 +2,7 @@
 //!
 //! The room reads a file and knows what is sound; it does not know how a setting is used, nor which cores the
 //! machine has (that is passed in). Read it in this order: [`table`] (one row per setting), [`value`]
-//! (quantities with units, endpoints, cores), [`topic`] (the topic-level keys; the broker's defaults of them follow),
+//! (quantities with units, endpoints, cores), [`topic`] (the topic-level keys; the broker's defaults of them follow), [`group`] (those of one group),
 //! `kind` (types and bounds of Kafka's keys), `kafka` (Kafka's keys that nothing here behaves by), `file` (TOML to
 //! assignments), `load` (assignments over defaults, then what must fit together), `show` (the settings in
 //! force, and how two differ), `broker` (settings as Kafka's tools read them), `dynamic` (changes while the broker
@@ -12,6 +12,7 @@ mod broker;
 mod dynamic;
 mod error;
 mod file;
+pub mod group;
 pub mod io_properties;
 mod kafka;
 mod kind;
@@ -36,7 +37,7 @@ pub use io_properties::BoundsFrom;
 pub use load::load;
 pub use reference::reference;
 pub use show::{Difference, Effective};
-pub use value::{CoreChoice, Endpoint, FetchPath, Unit};
+pub use value::{CoreChoice, Endpoint, FetchPath, GroupMigration, Unit};
 
 /// Most shards that one broker runs.
 pub const SHARDS_MAX: usize = 256;
@@ -121,8 +122,18 @@ pub struct Settings {
     pub group_consumer_session_ms: u64,
     /// `group.consumer.heartbeat.interval.ms`
     pub group_consumer_heartbeat_ms: u64,
+    /// `group.consumer.min.session.timeout.ms`
+    pub group_consumer_session_min_ms: u64,
+    /// `group.consumer.max.session.timeout.ms`
+    pub group_consumer_session_max_ms: u64,
+    /// `group.consumer.min.heartbeat.interval.ms`
+    pub group_consumer_heartbeat_min_ms: u64,
+    /// `group.consumer.max.heartbeat.interval.ms`
+    pub group_consumer_heartbeat_max_ms: u64,
     /// `group.consumer.max.size`
     pub group_consumer_size_max: usize,
+    /// `group.consumer.migration.policy`
+    pub group_migration: GroupMigration,
     /// `offsets.retention.minutes`, in milliseconds.
     pub offsets_retention_ms: i64,
     /// `producer.id.expiration.ms`

@@ -151,6 +151,31 @@ impl FromStr for FetchPath {
     }
 }
 
+/// Which way groups with live members may go over to the other protocol (`group.consumer.migration.policy`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GroupMigration {
+    /// From the classic protocol to the consumer protocol.
+    pub upgrade: bool,
+    /// Back.
+    pub downgrade: bool,
+}
+
+impl FromStr for GroupMigration {
+    type Err = String;
+
+    /// In upper or lower case, as Kafka takes it.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (upgrade, downgrade) = match text.to_ascii_lowercase().as_str() {
+            "disabled" => (false, false),
+            "upgrade" => (true, false),
+            "downgrade" => (false, true),
+            "bidirectional" => (true, true),
+            _ => return Err("disabled, upgrade, downgrade or bidirectional".to_owned()),
+        };
+        Ok(Self { upgrade, downgrade })
+    }
+}
+
 /// Which of the cores that the process may use get a shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CoreChoice {

@@ -13,9 +13,12 @@ use super::{
     command::{Command, Id},
 };
 use crate::{
-    config::{self, Overrides, topic, topic::TopicKey},
+    config::{self, Overrides, group, topic, topic::TopicKey},
     model::{TopicName, TopicNameError},
 };
+
+/// Groups on which clients may have set something.
+const GROUPS_CONFIGURED_MAX: usize = 10_000;
 
 /// What is changed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,6 +27,8 @@ pub enum Resource {
     Topic(String),
     /// Brokers: by its id one, by the empty name all.
     Broker(String),
+    /// A group, by its id; it need not be there yet.
+    Group(String),
 }
 
 /// How a value is changed.
@@ -71,6 +76,12 @@ pub enum AlterError {
     /// There is no such broker.
     #[error("{0}")]
     UnknownBroker(String),
+    /// A group has a name.
+    #[error("Default group resources are not allowed.")]
+    NoGroup,
+    /// There is no room for settings of another group.
+    #[error("Settings of at most {0} groups are kept.")]
+    TooManyGroups(usize),
     /// A key or a value is unsound.
     #[error("{0}")]
     Invalid(String),
@@ -102,6 +113,7 @@ impl Cluster {
         match &alteration.resource {
             Resource::Topic(name) => self.plan_topic(name, alteration),
             Resource::Broker(name) => self.plan_broker(name, alteration),
+            Resource::Group(id) => self.plan_group(id, alteration),
         }
     }
 
@@ -145,6 +157,22 @@ impl Cluster {
         let checked = config::overlay(self.given(), &after);
         checked.map_err(|error| AlterError::Invalid(error.to_string()))?;
         Ok(Command::BrokerConfigured { broker, overrides })
+    }
+}
+
+impl Cluster {
+    fn plan_group(&self, id: &str, alteration: &Alteration) -> Result<Command, AlterError> {
+        if id.is_empty() {
+            return Err(AlterError::NoGroup);
+        }
+        let known = &self.view().groups;
+        if !known.contains_key(id) && known.len() >= GROUPS_CONFIGURED_MAX {
+            return Err(AlterError::TooManyGroups(GROUPS_CONFIGURED_MAX));
+        }
+        let before = known.get(id).map(|overrides| overrides.0.clone()).unwrap_or_default();
+        let overrides = changed(&before, alteration, |_| None)?;
+        group::validate(&overrides, self.settings()).map_err(AlterError::Invalid)?;
+        Ok(Command::GroupConfigured { group: id.to_owned(), overrides })
     }
 }
 

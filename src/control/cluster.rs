@@ -16,7 +16,7 @@ use crate::{
     },
     model::{
         Broker, BrokerId, ClusterView, LeaderEpoch, PartitionIndex, PartitionView, ShardId, TopicId,
-        TopicView,
+        TopicView, group_overrides::GroupOverrides,
     },
 };
 
@@ -174,6 +174,14 @@ impl Cluster {
                 }
                 self.settle_settings();
             }
+            Command::GroupConfigured { group, overrides } => {
+                let known = Arc::make_mut(&mut self.view_mut().groups);
+                if overrides.is_empty() {
+                    known.remove(group);
+                } else {
+                    known.insert(group.clone(), GroupOverrides(overrides.clone()));
+                }
+            }
             Command::QuotaConfigured { entity, quotas } => {
                 let known = Arc::make_mut(&mut self.view_mut().quotas);
                 known.set(entity.clone(), quotas.clone());
@@ -259,6 +267,10 @@ impl Cluster {
                 records[0].push(Command::BrokerConfigured { broker, overrides: overrides.clone() });
             }
         }
+        records[0].extend(self.view.groups.iter().map(|(group, overrides)| Command::GroupConfigured {
+            group: group.clone(),
+            overrides: overrides.0.clone(),
+        }));
         records[0].extend(self.view.quotas.iter().map(|(entity, quotas)| Command::QuotaConfigured {
             entity: entity.clone(),
             quotas: quotas.clone(),

@@ -77,6 +77,13 @@ pub enum Command {
         /// All of them.
         overrides: BTreeMap<String, String>,
     },
+    /// These settings, and no others, are set on a group by clients.
+    GroupConfigured {
+        /// Its id.
+        group: String,
+        /// All of them; none takes the group away.
+        overrides: BTreeMap<String, String>,
+    },
     /// These quotas, and no others, are an entity's: bytes per second by key.
     QuotaConfigured {
         /// Entity types with their names; no name is the default of that type.

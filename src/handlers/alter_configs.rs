@@ -1,5 +1,5 @@
-//! AlterConfigs (33), versions 0 to 2, and IncrementalAlterConfigs (44), versions 0 and 1: settings of topics and
-//! of this broker, each resource with its own result. The former replaces all that is set on a resource.
+//! AlterConfigs (33), versions 0 to 2, and IncrementalAlterConfigs (44), versions 0 and 1: settings of topics,
+//! of groups and of this broker, each resource with its own result. The former replaces all that is set on a resource.
 //!
 //! What takes effect does so before the answer, on every core; a setting of the broker that only a restart
 //! changes is refused.
@@ -19,6 +19,7 @@ use crate::{
 
 const RESOURCE_TOPIC: i8 = 2;
 const RESOURCE_BROKER: i8 = 4;
+const RESOURCE_GROUP: i8 = 32;
 
 /// A resource, or why it is none.
 type Asked = Result<Alteration, (ErrorCode, String)>;
@@ -87,6 +88,7 @@ fn named(kind: i8, name: &StrBytes) -> Result<Resource, (ErrorCode, String)> {
     match kind {
         RESOURCE_TOPIC => Ok(Resource::Topic(name.to_string())),
         RESOURCE_BROKER => Ok(Resource::Broker(name.to_string())),
+        RESOURCE_GROUP => Ok(Resource::Group(name.to_string())),
         other => Err((ErrorCode::InvalidRequest, format!("Unsupported resource type: {other}"))),
     }
 }
@@ -132,9 +134,11 @@ fn code_of(error: &AlterError) -> ErrorCode {
         | AlterError::DuplicateKey
         | AlterError::Null(_)
         | AlterError::UnknownBroker(_)
+        | AlterError::NoGroup
         | AlterError::Quota(_) => ErrorCode::InvalidRequest,
         AlterError::TopicName(_) => ErrorCode::InvalidTopicException,
         AlterError::UnknownTopic(_) => ErrorCode::UnknownTopicOrPartition,
+        AlterError::TooManyGroups(_) => ErrorCode::PolicyViolation,
         AlterError::Invalid(_) => ErrorCode::InvalidConfig,
         AlterError::NotApplied(_) => ErrorCode::KafkaStorageError,
     }

@@ -1,4 +1,4 @@
-//! DescribeConfigs (32), versions 1 to 4: settings of topics and of this broker.
+//! DescribeConfigs (32), versions 1 to 4: settings of topics, of groups and of this broker.
 //!
 //! Every key there is gets an entry, whether somebody set it or not: Schema Registry, Connect and
 //! Streams refuse to run when one they look for is missing.
@@ -9,7 +9,8 @@ use super::{Context, HandlerSettings, text};
 use crate::{
     config::{
         BrokerSetting, Origin,
-        topic::{TABLE, TopicKey},
+        group::{self, GroupKey},
+        topic::{ConfigType, TABLE, TopicKey},
     },
     model::{ErrorCode, TopicName, TopicView},
     wire::messages::{
@@ -23,6 +24,7 @@ use crate::{
 
 const RESOURCE_TOPIC: i8 = 2;
 const RESOURCE_BROKER: i8 = 4;
+const RESOURCE_GROUP: i8 = 32;
 /// First version with types and documentation.
 const DOCUMENTED: i16 = 3;
 
@@ -40,6 +42,8 @@ pub enum ConfigSource {
     StaticBroker = 4,
     /// Nobody set it.
     Default = 5,
+    /// Set on the group.
+    Group = 8,
 }
 
 impl From<Origin> for ConfigSource {
@@ -147,6 +151,13 @@ fn entries(resource: &DescribeConfigsResource, shown: Shown, context: &Context<'
             }
             Ok(asked.map(|setting| broker_entry(setting, shown)).collect())
         }
+        RESOURCE_GROUP => {
+            if name.is_empty() {
+                return Err((ErrorCode::InvalidRequest, text("Group name must not be empty")));
+            }
+            let asked = group::TABLE.iter().filter(|key| asked(key.name));
+            Ok(asked.map(|key| group_entry(key, name, shown, context)).collect())
+        }
         other => {
             let message = format!("Unsupported resource type: {other}");
             Err((ErrorCode::InvalidRequest, text(message)))
@@ -183,6 +194,28 @@ fn topic_entry(entry: TopicEntry<'_>, shown: Shown) -> DescribeConfigsResourceRe
         result.synonyms =
             synonyms.map(|(name, value, source)| synonym((name, Some(value), source))).collect();
     }
+    result
+}
+
+/// As in Kafka, a group need not be there, and what comes from the broker counts as default.
+fn group_entry(
+    key: &GroupKey,
+    group: &str,
+    shown: Shown,
+    context: &Context<'_>,
+) -> DescribeConfigsResourceResult {
+    let of_broker = context.settings.broker_setting(key.broker_key);
+    let own = context.view.groups.get(group).and_then(|overrides| overrides.0.get(key.name));
+    let mut result = DescribeConfigsResourceResult::default();
+    result.name = text(key.name);
+    result.value = own.or(of_broker.and_then(|setting| setting.value.as_ref())).map(text);
+    result.config_source = if own.is_some() { ConfigSource::Group } else { ConfigSource::Default } as i8;
+    result.config_type = ConfigType::Int as i8;
+    let documentation = of_broker.filter(|_| shown.documentation).map(|setting| &setting.documentation);
+    result.documentation = documentation.map(text);
+    let own = own.filter(|_| shown.synonyms).map(String::as_str);
+    result.synonyms =
+        own.map(|value| synonym((key.name, Some(value), ConfigSource::Group))).into_iter().collect();
     result
 }
 

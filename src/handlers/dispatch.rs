@@ -27,7 +27,7 @@ use crate::{
         service::Coordinator,
     },
     log::{LogError, Piece},
-    metrics::{Laps, RequestKind, ShardMetrics, Stage},
+    metrics::{Laps, RequestKind, ShardMetrics, Stage, Timing},
     model::{ErrorCode, PartitionIndex, PartitionView, ShardId, TopicView, quotas::QuotaKind},
     shard::Shard,
     wire::{
@@ -167,7 +167,7 @@ impl Handlers {
         let unsupported = Close::Unsupported { api_key, version };
         let Some(api) = api::find(api_key) else { return Err(unsupported) };
         let head = Head { api, version, correlation_id: header.correlation_id };
-        self.shard.metrics().count_request(api_key);
+        let timing = Timing::of(self.shard.metrics().count_request(api_key), frame.len());
         peer.called(header.client_id);
         if !api.serves(version) {
             if api_key != ApiKey::API_VERSIONS {
@@ -176,19 +176,19 @@ impl Handlers {
             tracing::debug!(peer = ?peer.address, version, "ApiVersions answered in version 0");
             let head = Head { version: 0, ..head };
             let pieces = frame_of(self.shard.metrics(), head, &api_versions::unsupported_version())?;
-            let laps = Laps::new(api_key, RequestKind::Other, whole_us);
+            let laps = Laps::new(api_key, RequestKind::Other, Timing::Exact, whole_us);
             return Ok(Box::pin(async move { Ok(Answer { pieces, laps }) }));
         }
         let body = frame.slice(body_at..);
         match api_key {
             ApiKey::PRODUCE => {
                 let account = Account::new(&self.shard, peer, header.client_id, QuotaKind::Produce);
-                let laps = Laps::new(api_key, RequestKind::Produce, whole_us);
+                let laps = Laps::new(api_key, RequestKind::Produce, timing, whole_us);
                 produce::handle(&self.shard, &account, head, &body, laps)
             }
             ApiKey::FETCH => {
                 let account = Account::new(&self.shard, peer, header.client_id, QuotaKind::Fetch);
-                let laps = Laps::new(api_key, RequestKind::Fetch, whole_us);
+                let laps = Laps::new(api_key, RequestKind::Fetch, timing, whole_us);
                 Ok(fetch::handle(&self.shard, &self.fetch_sessions, account, head, body, laps))
             }
             _ => {
@@ -197,7 +197,7 @@ impl Handlers {
                     id: header.client_id.unwrap_or_default().to_owned(),
                     host: peer.address.map(|peer| format!("/{}", peer.ip())).unwrap_or_default(),
                 };
-                let mut laps = Laps::new(api_key, RequestKind::Other, whole_us);
+                let mut laps = Laps::new(api_key, RequestKind::Other, Timing::Exact, whole_us);
                 Ok(Box::pin(async move {
                     let clock = handlers.shard.clock();
                     laps.lap(Stage::Queue, clock.monotonic_us());

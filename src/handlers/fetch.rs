@@ -68,7 +68,7 @@ pub fn handle(
 ) -> Response {
     let (shard, sessions) = (shard.clone(), sessions.clone());
     Box::pin(async move {
-        laps.lap(Stage::Queue, shard.clock().monotonic_us());
+        shard.lap(&mut laps, Stage::Queue);
         let pieces = fetch(&shard, &sessions, &account, head, &body, &mut laps).await?;
         Ok(Answer { pieces, laps })
     })
@@ -105,9 +105,9 @@ async fn fetch(
     let (works, places): (Vec<_>, Vec<_>) =
         groups.into_iter().map(|group| ((group.owner, group.reads), group.places)).unzip();
     let limits = ReadLimits { bytes_max, memory_max, ranges: true };
-    laps.lap(Stage::Parse, shard.clock().monotonic_us());
+    shard.lap(laps, Stage::Parse);
     let results = shard.read(works, ReadWork { reads: Vec::new(), limits, until_bytes, wait_max }).await;
-    let reading_us = laps.lap(Stage::Read, shard.clock().monotonic_us());
+    let reading_us = shard.lap(laps, Stage::Read);
     laps.excuse(reading_us.min(wait_max.as_micros() as u64));
     let committed = request.isolation_level == READ_COMMITTED;
     let mut left = ReadLimits { memory_max: FETCH_MEMORY_BYTES_MAX, ..limits };

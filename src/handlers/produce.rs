@@ -92,7 +92,7 @@ pub fn handle(
         }
         topics.push(Topic { name: topic.name.to_owned(), partitions: answers });
     }
-    laps.lap(Stage::Parse, shard.clock().monotonic_us());
+    shard.lap(&mut laps, Stage::Parse);
     let acks = acks.unwrap_or(Acks::Leader); // nothing was accepted with other acks
     let handed_over: Vec<_> = groups
         .into_iter()
@@ -101,7 +101,7 @@ pub fn handle(
             (shard.produce(group.owner, work), group.places)
         })
         .collect();
-    laps.lap(Stage::Append, shard.clock().monotonic_us());
+    shard.lap(&mut laps, Stage::Append);
     let throttle_ms = account.charge(shard, body.len());
     let shard = shard.clone();
     Ok(Box::pin(async move {
@@ -123,7 +123,7 @@ pub fn handle(
                 }
             }
         }
-        laps.lap(Stage::Flush, shard.clock().monotonic_us());
+        shard.lap(&mut laps, Stage::Flush);
         let errors = topics
             .iter()
             .flat_map(|topic| &topic.partitions)

@@ -41,10 +41,10 @@ fn request(shard: usize, slow: &Slow, names: Names) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::{Laps, RequestKind, Stage};
+    use crate::metrics::{Laps, RequestKind, Stage, Timing};
 
     fn slow(us: u64) -> Slow {
-        let mut laps = Laps::new(0, RequestKind::Produce, 0);
+        let mut laps = Laps::new(0, RequestKind::Produce, Timing::Counted, 0);
         laps.lap(Stage::Parse, 1);
         laps.lap(Stage::Flush, us);
         let client_id = "a \"client\"".into();

@@ -160,7 +160,7 @@ pub(super) mod tests {
     use std::{collections::BTreeSet, time::Duration};
 
     use super::*;
-    use crate::metrics::{Counter, Gauge, Laps, RequestKind, ShardMetrics, Slow, Stage};
+    use crate::metrics::{Counter, Gauge, Laps, RequestKind, ShardMetrics, Slow, Stage, Timing};
 
     /// Answers with at least one series of each metric.
     pub fn some() -> String {
@@ -174,7 +174,7 @@ pub(super) mod tests {
         shards[1].count_request(18);
         shards[0].stalled(Duration::from_micros(50));
         shards[1].count_errors(18, 35, 2);
-        let mut laps = Laps::new(0, RequestKind::Produce, 0);
+        let mut laps = Laps::new(0, RequestKind::Produce, Timing::Counted, 0);
         laps.lap(Stage::Flush, 100);
         shards[0].request_over(&laps, || Slow {
             laps,

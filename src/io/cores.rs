@@ -1,6 +1,13 @@
 //! One pinned executor per core, and the task queues that share it.
 
-use std::{cell::OnceCell, future::Future, io, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::OnceCell,
+    future::Future,
+    io,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use glommio::{
     CpuSet, ExecutorJoinHandle, Latency, LocalExecutorBuilder, Placement, PoolPlacement, Shares,
@@ -8,7 +15,7 @@ use glommio::{
 };
 
 use super::{
-    clock::Clock,
+    clock::{Clock, start},
     direct::DirectDisk,
     disk::{Disk, DiskFuture},
     doorbell::Doorbell,
@@ -174,15 +181,21 @@ pub fn allowed_cpus() -> Vec<usize> {
 
 /// The core's clock. All cores count from the same moment.
 pub struct CoreClock {
-    start: std::time::Instant,
+    start: Instant,
+    ring: Option<Rc<Ring>>,
 }
 
 impl CoreClock {
     /// Counts from when the first one was made.
     #[must_use]
     pub fn new() -> Self {
-        static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
-        Self { start: *START.get_or_init(std::time::Instant::now) }
+        Self { start: start(), ring: None }
+    }
+
+    /// The clock of a core with this ring, whose driver takes the time of its turns.
+    #[must_use]
+    pub fn of(ring: Rc<Ring>) -> Self {
+        Self { ring: Some(ring), ..Self::new() }
     }
 }
 
@@ -195,6 +208,10 @@ impl Default for CoreClock {
 impl Clock for CoreClock {
     fn monotonic_us(&self) -> u64 {
         self.start.elapsed().as_micros() as u64
+    }
+
+    fn turn_us(&self) -> u64 {
+        self.ring.as_ref().map_or_else(|| self.monotonic_us(), |ring| ring.turned_us())
     }
 
     fn wall_ms(&self) -> i64 {

@@ -28,6 +28,7 @@ use futures_lite::AsyncReadExt;
 use io_uring::{IoUring, cqueue, squeue, types::BufRingEntry};
 
 use super::{
+    clock::start,
     doorbell::Doorbell,
     turns::{Turn, Turns},
 };
@@ -85,6 +86,7 @@ pub struct Ring {
     buffers_returned: Cell<u64>,
     spin_max: Duration,
     parks: Cell<u64>,
+    turned_us: Cell<u64>,
     bulk: RefCell<BulkTurns>,
     reads: Rc<Turns>,
     writes: Rc<Turns>,
@@ -115,6 +117,10 @@ enum Slot {
     Abandoned(#[allow(dead_code, reason = "held for its Drop")] Box<dyn Any>),
 }
 
+fn micros(at: Instant) -> u64 {
+    at.saturating_duration_since(start()).as_micros() as u64
+}
+
 impl Ring {
     /// Sets a ring up for the calling thread.
     ///
@@ -141,10 +147,16 @@ impl Ring {
             buffers_returned: Cell::new(0),
             spin_max: options.spin_max,
             parks: Cell::new(0),
+            turned_us: Cell::new(micros(Instant::now())),
             bulk: RefCell::default(),
             reads: Turns::new(options.disk.reads_max),
             writes: Turns::new(options.disk.writes_max),
         }))
+    }
+
+    /// When the driver has last looked for completed operations, or has woken to do so: as the core's clock counts.
+    pub(super) fn turned_us(&self) -> u64 {
+        self.turned_us.get()
     }
 
     /// How often the driver has parked.
@@ -340,6 +352,7 @@ impl Ring {
                 turned(now - last_turn);
             }
             last_turn = now;
+            self.turned_us.set(micros(now));
             if self.pushed.get() > 0 || bulk || now - last_work < spin {
                 if work == 0 && self.pushed.get() == 0 {
                     // Whoever else wants this CPU goes first: the kernel's worker that completes a synced
@@ -374,6 +387,7 @@ impl Ring {
             last_work = Instant::now();
             last_reactor = last_work;
             last_turn = last_work;
+            self.turned_us.set(micros(last_turn));
             spin = if last_work - parked_at < 2 * self.spin_max { self.spin_max } else { spin / 2 };
         }
     }

@@ -28,7 +28,7 @@ pub use latency::Latency;
 use slowest::Slowest;
 pub use slowest::{SLOWEST_MAX, Slow};
 use stages::StageHistograms;
-pub use stages::{Laps, RequestKind, Stage, TIMED};
+pub use stages::{Laps, RequestKind, Stage, TIMED, TIMED_EVERY, Timing};
 use stalls::StallHistogram;
 pub use stalls::Stalls;
 pub use topics::{TOPICS_SHOWN_MAX, TopicCount, TopicCounts, TopicTable};
@@ -151,9 +151,11 @@ impl Default for ShardMetrics {
     }
 }
 
-/// Only for the one writer: two would lose counts of each other.
-fn bump(cell: &AtomicU64, by: u64) {
-    cell.store(cell.load(Relaxed).wrapping_add(by), Relaxed);
+/// Only for the one writer: two would lose counts of each other. Returns what it was before.
+fn bump(cell: &AtomicU64, by: u64) -> u64 {
+    let before = cell.load(Relaxed);
+    cell.store(before.wrapping_add(by), Relaxed);
+    before
 }
 
 impl ShardMetrics {
@@ -172,10 +174,10 @@ impl ShardMetrics {
         self.gauges[gauge as usize].store(value, Relaxed);
     }
 
-    /// Counts one more request of this API. Only on the shard's own core.
-    pub fn count_request(&self, api_key: i16) {
+    /// Counts one more request of this API, and says how many there were before. Only on the shard's own core.
+    pub fn count_request(&self, api_key: i16) -> u64 {
         let index = usize::try_from(api_key).unwrap_or(usize::MAX).min(API_KEYS_MAX - 1);
-        bump(&self.requests[index], 1);
+        bump(&self.requests[index], 1)
     }
 
     /// Counts error codes other than NONE in a response of this API. Only on the shard's own core.
@@ -195,6 +197,12 @@ impl ShardMetrics {
     #[must_use]
     pub fn slowest(&self) -> Vec<Slow> {
         self.slowest.snapshot()
+    }
+
+    /// Counts one more letter to another core. Says whether the time it takes is counted too. Only on the shard's
+    /// own core.
+    pub fn hops(&self) -> bool {
+        bump(&self.counters[Counter::Hops as usize], 1).is_multiple_of(TIMED_EVERY)
     }
 
     /// A letter for such a request took this long to be taken up. Only on the shard's own core.
@@ -395,7 +403,9 @@ mod tests {
     #[test]
     fn any_api_key_is_counted_somewhere() {
         let metrics = ShardMetrics::default();
-        [i16::MIN, -1, 0, 127, 128, i16::MAX].into_iter().for_each(|key| metrics.count_request(key));
+        [i16::MIN, -1, 0, 127, 128, i16::MAX].into_iter().for_each(|key| {
+            metrics.count_request(key);
+        });
         let counted: Vec<_> = metrics.snapshot().requests().collect();
         assert_eq!(counted, [(0, 1), (127, 5)]);
     }

@@ -98,10 +98,10 @@ impl Slowest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::{RequestKind, Stage};
+    use crate::metrics::{RequestKind, Stage, Timing};
 
     fn laps(at_us: u64, us: u64) -> Laps {
-        let mut laps = Laps::new(0, RequestKind::Produce, at_us);
+        let mut laps = Laps::new(0, RequestKind::Produce, Timing::Counted, at_us);
         laps.lap(Stage::Flush, at_us + us);
         laps
     }

@@ -3,6 +3,10 @@
 //! The stages of one request add up to its `total`, but for `hop`, which lies within `flush` or `read` and is
 //! counted by the core that receives the letter. Requests of the same connection are answered in turn, so
 //! `flush` and `queue` hold what a request waits for those before it.
+//!
+//! To read the clock is most of what counting costs. So the stages of one request in [`TIMED_EVERY`] are timed and
+//! counted, and those of the others told in turns of the core, for whoever looks at the slowest; the total of each
+//! request is counted (`scripts/metrics-cost`).
 
 use super::latency::{Latency, LatencyHistogram};
 
@@ -94,6 +98,36 @@ pub const TIMED: &[(RequestKind, Stage)] = &[
     (RequestKind::Other, Stage::Total),
 ];
 
+/// One request in so many, and one letter in so many, has its stages counted.
+pub const TIMED_EVERY: u64 = 16;
+/// A request of so many bytes may be worked on for long within one turn of its core.
+const EXACT_FROM_BYTES: usize = 16 << 10;
+
+/// How the stages of one request are timed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Timing {
+    /// By the clock; and they are counted.
+    Counted,
+    /// By the clock.
+    Exact,
+    /// By the turns of the core: a stage that ends within the turn it began in took no time.
+    ByTurn,
+}
+
+impl Timing {
+    /// That of the request after `before` others, with so many bytes.
+    #[must_use]
+    pub const fn of(before: u64, bytes: usize) -> Self {
+        if before.is_multiple_of(TIMED_EVERY) {
+            Self::Counted
+        } else if bytes >= EXACT_FROM_BYTES {
+            Self::Exact
+        } else {
+            Self::ByTurn
+        }
+    }
+}
+
 /// Stages of one request that its laps hold.
 const LAPS_MAX: usize = 5;
 
@@ -102,6 +136,7 @@ const LAPS_MAX: usize = 5;
 pub struct Laps {
     api_key: i16,
     kind: RequestKind,
+    timing: Timing,
     began_us: u64,
     last_us: u64,
     excused_us: u64,
@@ -111,9 +146,9 @@ pub struct Laps {
 impl Laps {
     /// A request of this API that was whole at `began_us`, by the core's clock.
     #[must_use]
-    pub const fn new(api_key: i16, kind: RequestKind, began_us: u64) -> Self {
+    pub const fn new(api_key: i16, kind: RequestKind, timing: Timing, began_us: u64) -> Self {
         let laps = [None; LAPS_MAX];
-        Self { api_key, kind, began_us, last_us: began_us, excused_us: 0, laps }
+        Self { api_key, kind, timing, began_us, last_us: began_us, excused_us: 0, laps }
     }
 
     /// A stage has ended; the next begins. Returns the microseconds that it took.
@@ -123,6 +158,12 @@ impl Laps {
         let free = self.laps.iter_mut().find(|lap| lap.is_none());
         *free.expect("a request has few stages") = Some((stage, u32::try_from(us).unwrap_or(u32::MAX)));
         us
+    }
+
+    /// Whether stages end by the clock, and not by the turns of the core.
+    #[must_use]
+    pub const fn is_exact(&self) -> bool {
+        !matches!(self.timing, Timing::ByTurn)
     }
 
     /// When the last stage ended, by the core's clock.
@@ -169,9 +210,9 @@ impl StageHistograms {
         self.0[kind as usize][stage as usize].record(us);
     }
 
-    /// All stages of a request that is over.
+    /// A request is over: its total, and its stages if they are counted.
     pub(super) fn record_all(&self, laps: &Laps) {
-        if laps.kind != RequestKind::Other {
+        if laps.kind != RequestKind::Other && laps.timing == Timing::Counted {
             laps.stages().for_each(|(stage, us)| self.record(laps.kind, stage, u64::from(us)));
         }
         self.record(laps.kind, Stage::Total, laps.total_us());
@@ -188,7 +229,7 @@ mod tests {
 
     #[test]
     fn the_stages_of_a_request_add_up_to_its_total() {
-        let mut laps = Laps::new(0, RequestKind::Produce, 1_000);
+        let mut laps = Laps::new(0, RequestKind::Produce, Timing::Counted, 1_000);
         laps.lap(Stage::Parse, 1_010);
         laps.lap(Stage::Append, 1_013);
         laps.lap(Stage::Flush, 1_513);
@@ -207,10 +248,24 @@ mod tests {
         }
         let counts: Vec<_> = histograms.snapshot().iter().map(Latency::count).collect();
         assert_eq!(counts, (1..=TIMED.len() as u64).collect::<Vec<_>>());
-        let mut laps = Laps::new(18, RequestKind::Other, 0);
+        let mut laps = Laps::new(18, RequestKind::Other, Timing::Counted, 0);
         laps.lap(Stage::Send, 9);
         histograms.record_all(&laps);
         let total = TIMED.iter().position(|row| *row == (RequestKind::Other, Stage::Total)).expect("a row");
         assert_eq!(histograms.snapshot()[total].count(), counts[total] + 1);
+    }
+    #[test]
+    fn the_stages_of_one_request_in_sixteen_are_counted_and_the_total_of_each() {
+        let histograms = StageHistograms::default();
+        let count = |stage| histograms.0[RequestKind::Produce as usize][stage as usize].snapshot().count();
+        for before in 0..2 * TIMED_EVERY {
+            let mut laps = Laps::new(0, RequestKind::Produce, Timing::of(before, 100), 0);
+            laps.lap(Stage::Flush, 5);
+            histograms.record_all(&laps);
+        }
+        assert_eq!((count(Stage::Flush), count(Stage::Total)), (2, 2 * TIMED_EVERY));
+        let is_exact =
+            |before, bytes| Laps::new(0, RequestKind::Produce, Timing::of(before, bytes), 0).is_exact();
+        assert!(is_exact(0, 100) && !is_exact(1, 100) && is_exact(1, EXACT_FROM_BYTES));
     }
 }

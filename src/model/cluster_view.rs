@@ -1,11 +1,11 @@
 //! What control last decided: brokers, topics, leaders, epochs. Immutable, swapped whole.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
-use crate::{LeaderEpoch, PartitionIndex, TopicId, TopicName, TopicSettings, quotas::Quotas};
+use crate::{
+    IdMap, LeaderEpoch, PartitionIndex, TopicId, TopicName, TopicSettings, group_overrides::GroupOverrides,
+    quotas::Quotas,
+};
 
 /// Number of a broker in the cluster.
 pub type BrokerId = i32;
@@ -87,9 +87,11 @@ pub struct ClusterView {
     /// All brokers, by id.
     pub brokers: Vec<Broker>,
     topics: BTreeMap<TopicName, Arc<TopicView>>,
-    names: HashMap<TopicId, TopicName>,
+    names: IdMap<TopicId, TopicName>,
     /// Who may move how many bytes a second.
     pub quotas: Arc<Quotas>,
+    /// What clients have set on groups, by their ids.
+    pub groups: Arc<BTreeMap<String, GroupOverrides>>,
 }
 
 impl ClusterView {

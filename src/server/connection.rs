@@ -153,7 +153,7 @@ async fn read_requests(handlers: &Rc<Handlers>, served: &Rc<Served>) -> Result<(
         let next = async { Some(frames.next().await) }.or(finished).await;
         let Some(next) = next else { return Ok(()) };
         let (frame, permit) = next.map_err(Closed::Frame)?;
-        let whole_us = shard.clock().monotonic_us();
+        let whole_us = shard.clock().turn_us();
         served.active_ms.set(whole_us / 1000);
         let bytes = frame.len() as u64 + 4;
         shard.metrics().add(Counter::BytesIn, bytes);

@@ -17,7 +17,6 @@ pub mod work;
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
     path::Path,
     rc::Rc,
     sync::Arc,
@@ -33,8 +32,8 @@ use crate::{
         signal::Signal,
     },
     log::{LogId, Observer, RecoveredLog, Store, Written},
-    metrics::{Counter, ShardMetrics},
-    model::{ClusterView, LeaderEpoch, Offset, ProducerId, ShardId, TopicPartition, TopicSettings},
+    metrics::{Counter, Laps, RequestKind, ShardMetrics, Stage},
+    model::{ClusterView, IdMap, LeaderEpoch, Offset, ProducerId, ShardId, TopicPartition, TopicSettings},
     partition::{Failure, FoundOffset, Partition, ReadError},
 };
 
@@ -103,8 +102,8 @@ impl Stopping {
 
 #[derive(Default)]
 struct Partitions {
-    by_id: HashMap<TopicPartition, Rc<Partition>>,
-    by_log: HashMap<LogId, Rc<Partition>>,
+    by_id: IdMap<TopicPartition, Rc<Partition>>,
+    by_log: IdMap<LogId, Rc<Partition>>,
 }
 
 /// All that a shard is made of.
@@ -279,13 +278,23 @@ impl Shard {
         Some(answer.await)
     }
 
+    /// A stage of a request has ended. Returns the microseconds that it took.
+    pub fn lap(&self, laps: &mut Laps, stage: Stage) -> u64 {
+        let now_us = if laps.is_exact() { self.clock.monotonic_us() } else { self.clock.turn_us() };
+        laps.lap(stage, now_us)
+    }
+
+    /// When a letter is written, for those whose time is counted. Counts the letter.
+    fn stamp(&self) -> Option<u64> {
+        self.metrics.hops().then(|| self.clock.monotonic_us())
+    }
+
     /// Does other work than produce for one owner: here, or by a letter.
     pub async fn work(self: &Rc<Self>, owner: ShardId, work: Work) -> Answer {
         if owner == self.id {
             return self.execute(work, None).await;
         }
-        self.metrics.count(Counter::Hops);
-        self.router.call(owner, work, self.clock.monotonic_us()).await
+        self.router.call(owner, work, self.stamp()).await
     }
 
     /// Does work for partitions of this core.
@@ -353,27 +362,23 @@ impl Shard {
     /// Takes the letters that have come in. Says how many, and how many still wait to go out.
     pub fn take_letters(self: &Rc<Self>) -> usize {
         let mut count = self.router.flush();
-        let mut now_us = 0;
         while let Some(letter) = self.router.next_letter() {
-            if now_us == 0 {
-                now_us = self.clock.monotonic_us(); // once a turn: those that came together were taken up together
-            }
             count += 1;
-            self.take_letter(letter, now_us);
+            self.take_letter(letter);
         }
         count
     }
 
-    fn take_letter(self: &Rc<Self>, letter: Letter, now_us: u64) {
+    fn take_letter(self: &Rc<Self>, letter: Letter) {
         match letter {
             Letter::Answer { ticket, answer, written_us } => {
-                self.metrics.hopped(answer.kind(), now_us.saturating_sub(written_us));
+                self.hopped(answer.kind(), written_us);
                 self.router.answered(ticket, answer);
             }
             Letter::Control { ticket, reply } => self.router.control_answered(ticket, reply),
             Letter::Call { from, ticket, work, written_us } => {
-                self.metrics.hopped(work.kind(), now_us.saturating_sub(written_us));
-                self.take_call(from, ticket, work);
+                self.hopped(work.kind(), written_us);
+                self.take_call(from, ticket, work, written_us.is_some());
             }
             Letter::Cancel { from, ticket } => self.router.cancel(from, ticket),
             Letter::View { view, applied } => self.take_view(view, applied),
@@ -391,7 +396,14 @@ impl Shard {
         }
     }
 
-    fn take_call(self: &Rc<Self>, from: ShardId, ticket: Ticket, work: Work) {
+    fn hopped(&self, kind: RequestKind, written_us: Option<u64>) {
+        if let Some(written_us) = written_us {
+            self.metrics.hopped(kind, self.clock.monotonic_us().saturating_sub(written_us));
+        }
+    }
+
+    /// `timed`: the time that its answer takes is counted, as that of the call was.
+    fn take_call(self: &Rc<Self>, from: ShardId, ticket: Ticket, work: Work, timed: bool) {
         let shard = self.clone();
         match work {
             // Offsets are fixed in the order of the letters, so a produce is handed over at once.
@@ -399,7 +411,7 @@ impl Shard {
                 let done = self.hand_over(work);
                 spawn(Queue::Foreground, async move {
                     let answer = Answer::Produce(done.await);
-                    let written_us = shard.clock.monotonic_us();
+                    let written_us = timed.then(|| shard.clock.monotonic_us());
                     shard.router.post(from, Letter::Answer { ticket, answer, written_us });
                 });
             }
@@ -408,7 +420,7 @@ impl Shard {
                 spawn(Queue::Foreground, async move {
                     let answer = shard.execute(work, Some(cancel)).await;
                     shard.router.ended(from, ticket);
-                    let written_us = shard.clock.monotonic_us();
+                    let written_us = timed.then(|| shard.clock.monotonic_us());
                     shard.router.post(from, Letter::Answer { ticket, answer, written_us });
                 });
             }
@@ -451,7 +463,7 @@ impl Observer for Shard {
         partition.map_or(Offset::ZERO, |partition| partition.offsets().last_stable_offset)
     }
 
-    fn last_offsets(&self, log: LogId) -> HashMap<ProducerId, Offset> {
+    fn last_offsets(&self, log: LogId) -> std::collections::HashMap<ProducerId, Offset> {
         let partition = self.partitions.borrow().by_log.get(&log).cloned();
         partition.map(|partition| partition.last_offsets()).unwrap_or_default()
     }

@@ -12,7 +12,6 @@ use std::{
 
 use crate::{
     io::cores::{Queue, spawn},
-    metrics::Counter,
     model::ShardId,
     partition::{
         AppendError, Appended,
@@ -72,8 +71,7 @@ impl Shard {
         if owner == self.id {
             return HandedOver::Here(self.hand_over(work));
         }
-        self.metrics.count(Counter::Hops);
-        HandedOver::Elsewhere(self.router.call(owner, Work::Produce(work), self.clock.monotonic_us()))
+        HandedOver::Elsewhere(self.router.call(owner, Work::Produce(work), self.stamp()))
     }
 
     pub(super) async fn produce_here(self: &Rc<Self>, work: ProduceWork) -> Results {

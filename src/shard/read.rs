@@ -13,7 +13,6 @@ use futures_lite::FutureExt;
 use crate::{
     io::signal::Signal,
     log::ReadLimits,
-    metrics::Counter,
     model::ShardId,
     partition::{ReadError, ReadOutcome},
 };
@@ -198,8 +197,7 @@ impl Shard {
             let (shard, cancel) = (self.clone(), cancel.clone());
             return Reading::Here(Box::pin(async move { shard.read_here(&work, Some(cancel)).await }));
         }
-        self.metrics.count(Counter::Hops);
-        Reading::Elsewhere(self.router.call(owner, Work::Read(work), self.clock.monotonic_us()))
+        Reading::Elsewhere(self.router.call(owner, Work::Read(work), self.stamp()))
     }
 }
 

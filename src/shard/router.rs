@@ -39,8 +39,8 @@ pub enum Letter {
         ticket: Ticket,
         /// What to do.
         work: Work,
-        /// When it was written, by the clock that cores share, in microseconds.
-        written_us: u64,
+        /// When it was written, by the clock that cores share, in microseconds; none if nobody counts it.
+        written_us: Option<u64>,
     },
     /// Nobody waits for more: answer with what there is.
     Cancel {
@@ -56,7 +56,7 @@ pub enum Letter {
         /// Its result.
         answer: Answer,
         /// When it was written, as in a call.
-        written_us: u64,
+        written_us: Option<u64>,
     },
     /// Live settings have changed: these hold from now on.
     Settings(Arc<Settings>),
@@ -172,10 +172,11 @@ impl Router {
         }
     }
 
-    /// Sends work to another core, in order, at once; the future is its answer. Dropping it cancels.
-    pub fn call(self: &Rc<Self>, to: ShardId, work: Work, now_us: u64) -> ShardCall {
+    /// Sends work to another core, in order, at once; the future is its answer. Dropping it cancels. `written_us` as in
+    /// [`Letter::Call`].
+    pub fn call(self: &Rc<Self>, to: ShardId, work: Work, written_us: Option<u64>) -> ShardCall {
         let ticket = self.open_ticket();
-        self.post(to, Letter::Call { from: self.own, ticket, work, written_us: now_us });
+        self.post(to, Letter::Call { from: self.own, ticket, work, written_us });
         ShardCall { router: self.clone(), to, ticket }
     }
 

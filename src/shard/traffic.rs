@@ -1,11 +1,11 @@
 //! What the clients of this core have moved, by topic: for whoever watches. One entry per topic of the cluster.
 
-use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
+use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use crate::{
     io::cores,
     metrics::TopicCount,
-    model::{ClusterView, TopicId},
+    model::{ClusterView, IdMap, TopicId},
 };
 
 use super::Shard;
@@ -15,7 +15,7 @@ const PARTITIONS_TOGETHER: usize = 500;
 
 /// Counts by topic since the start.
 #[derive(Default)]
-pub struct Traffic(RefCell<HashMap<TopicId, TopicCount>>);
+pub struct Traffic(RefCell<IdMap<TopicId, TopicCount>>);
 
 impl Traffic {
     /// A producer is told that a batch is in the log.
@@ -32,7 +32,7 @@ impl Traffic {
     }
 
     /// The counts of topics that are there, without those that are not.
-    fn of_topics(&self, view: &ClusterView) -> HashMap<TopicId, TopicCount> {
+    fn of_topics(&self, view: &ClusterView) -> IdMap<TopicId, TopicCount> {
         let mut topics = self.0.borrow_mut();
         topics.retain(|id, _| view.topic_by_id(*id).is_some());
         topics.clone()

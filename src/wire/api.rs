@@ -3,6 +3,13 @@
 //! This table is the only source for what ApiVersions says, what dispatch accepts and which header a
 //! version has. A version stands here only if every field of it works.
 //!
+//! The ceilings are those of one release, Kafka 4.0, because clients infer the release, and with it what else they
+//! may do, from the ranges. The next set is that of 4.1, whole or not at all: Produce 13, OffsetCommit 10 and
+//! OffsetFetch 10, which name topics by their ids alone, and Fetch 18. It waits for transactions of version 2:
+//! Produce 13 says all that 12 says, and 12 that `transaction.version` 2 is a finalized feature (KIP-890). Topic ids in
+//! commits without those in produce would be a broker that never was; and Fetch 18 alone tells nothing to a consumer,
+//! since the high watermark in it is a follower's (KIP-1166).
+//!
 //! Source: Kafka 4.0, `ApiKeys` and the message schemas; what clients infer is said at their rows.
 
 /// Numbers of the APIs on the wire, for use as patterns.
@@ -76,7 +83,7 @@ const NEVER_FLEXIBLE: i16 = i16::MAX;
 /// Advertised from 0, because librdkafka before 2.11.1 takes a higher minimum as "no compression". Version
 /// 12 would imply version 2 of transactions, which is a finalized feature that is not there yet.
 pub const PRODUCE: Api = Api { advertised_min: 0, ..row(ApiKey::PRODUCE, "Produce", 3, 11, 9) };
-/// 18 would tell a follower's high watermark (KIP-1166).
+/// 18 would tell a follower's high watermark (KIP-1166); see above.
 pub const FETCH: Api = row(ApiKey::FETCH, "Fetch", 4, 17, 12);
 /// 7 brought the time -3 (offset of the largest timestamp), 8 brought -4 (earliest local), 9 brought -5
 /// (latest tiered), 10 a timeout. Without tiered storage -4 is the log start and -5 is offset -1, no error.
@@ -127,9 +134,9 @@ pub const ALTER_CLIENT_QUOTAS: Api = row(ApiKey::ALTER_CLIENT_QUOTAS, "AlterClie
 /// 1 asks for brokers or controllers; 2 would tell of fenced brokers.
 pub const DESCRIBE_CLUSTER: Api = row(ApiKey::DESCRIBE_CLUSTER, "DescribeCluster", 0, 1, 0);
 
-/// 10 would name topics by their ids.
+/// 10 would name topics by their ids; see above.
 pub const OFFSET_COMMIT: Api = row(ApiKey::OFFSET_COMMIT, "OffsetCommit", 2, 9, 8);
-/// Several groups from 8 on; 10 would name topics by their ids.
+/// Several groups from 8 on; 10 would name topics by their ids; see above.
 pub const OFFSET_FETCH: Api = row(ApiKey::OFFSET_FETCH, "OffsetFetch", 1, 9, 6);
 /// Several keys from 4 on.
 pub const FIND_COORDINATOR: Api = row(ApiKey::FIND_COORDINATOR, "FindCoordinator", 0, 6, 3);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::{Queued, RETRY_PAUSE, Wake, Worker};
 use crate::ack_log::Ack;
 use crate::client::frame::ReadOutcome;
+use crate::client::transactions::CONCURRENT_TRANSACTIONS;
 use crate::clock::Nanos;
 use crate::produce::connection::{Batch, InFlight};
 use crate::produce::stream::Settled;
@@ -60,9 +61,10 @@ impl Worker {
                 let answer = answer.of(seat.partition).ok_or_else(missing)?;
                 let code = answer.error_code;
                 let lane = &mut self.lanes[batch.stream];
-                let idempotent = lane.producer.is_some();
+                let idempotent = lane.author.is_some();
                 let settled = if code == 0 || code == DUPLICATE && idempotent {
                     lane.gaps = 0;
+                    self.appended(batch.stream);
                     self.acknowledged(batch, request.sent_at, now);
                     // Of a duplicate the broker may no longer know the offset.
                     if let Some(acks) = self.acks.as_mut().filter(|_| answer.base_offset >= 0) {
@@ -85,7 +87,8 @@ impl Worker {
                             self.fatal.get_or_insert_with(|| gap_of(seat.partition));
                         }
                     }
-                    if NOTHING_APPENDED.contains(&code) || out_of_order {
+                    let busy = code == CONCURRENT_TRANSACTIONS && lane.transactions.is_some();
+                    if NOTHING_APPENDED.contains(&code) || out_of_order || busy {
                         lane.stream.refused(&plan, records, request.sent_at)
                     } else {
                         self.meter.counts.failed += u64::from(records.count);
@@ -106,6 +109,13 @@ impl Worker {
         self.meter.counts.requests += 1;
         self.meter.counts.service.record(now - request.sent_at, 1);
         self.outcome.last_answer = now;
+    }
+
+    /// A batch is in its transaction, if its producer has any.
+    fn appended(&mut self, lane: usize) {
+        if let Some(at) = self.lanes[lane].transactions {
+            self.producers[at].state.appended();
+        }
     }
 
     pub(super) fn acknowledged(&mut self, batch: &Batch, sent_at: Nanos, now: Nanos) {
@@ -154,7 +164,7 @@ impl Worker {
         for request in link.connection.reset() {
             for batch in &request.batches {
                 let lane = &mut self.lanes[batch.stream];
-                let settled = if lane.producer.is_some() && plan.reconnect {
+                let settled = if lane.author.is_some() && plan.reconnect {
                     lane.stream.lost(&plan, &batch.records, request.sent_at)
                 } else {
                     self.meter.counts.unknown += u64::from(batch.records.count);

@@ -11,7 +11,7 @@ use crate::produce::connection::Connection;
 use crate::produce::plan::Seat;
 
 /// Longest wait for a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Worker {
     /// The connection of a seat, to the present leader of its partition.

@@ -247,7 +247,8 @@ impl<T> ClassicGroup<T> {
         }
     }
 
-    /// A group as it was stored; its members have a session timeout from now on to be heard of.
+    /// A group as it was stored; its members have a session timeout from now on to be heard of. If nobody leads them
+    /// they are to join again.
     #[must_use]
     pub fn restore(limits: GroupLimits, snapshot: Snapshot, now_ms: u64) -> Self {
         let mut group = Self::new(limits);
@@ -264,8 +265,28 @@ impl<T> ClassicGroup<T> {
         }
         if !group.members.is_empty() {
             group.state = State::Stable;
+            if group.protocol.is_none() {
+                group.protocol = group.vote();
+            }
+        }
+        if group.leader.is_none() && !group.members.is_empty() {
+            // Its members came from the consumer protocol, where nobody leads.
+            group.prepare(now_ms, &mut Vec::new());
         }
         group
+    }
+
+    /// Ends the group, whose members go over to another: who waits for an answer is to join that one.
+    #[must_use]
+    pub fn dissolve(&mut self) -> Effects<T> {
+        let mut effects = Vec::new();
+        for member in self.members.values_mut() {
+            let error = GroupError::RebalanceInProgress;
+            effects.extend(member.join.take().map(|ticket| Effect::Joined(ticket, Err(error.clone()))));
+            effects.extend(member.sync.take().map(|ticket| Effect::Synced(ticket, Err(error))));
+        }
+        *self = Self::new(self.limits);
+        effects
     }
 
     /// Where it stands.
@@ -289,11 +310,20 @@ impl<T> ClassicGroup<T> {
     /// All of it, for storing and describing.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        let chosen = self.protocol.as_deref();
+        let mut snapshot = self.snapshot_of_all_protocols();
+        for member in &mut snapshot.members {
+            let chosen = self.protocol.as_deref();
+            member.joining.protocols.retain(|protocol| chosen.is_none_or(|chosen| protocol.name == chosen));
+        }
+        snapshot
+    }
+
+    /// As [`ClassicGroup::snapshot`], with all protocols that members support.
+    #[must_use]
+    pub fn snapshot_of_all_protocols(&self) -> Snapshot {
         let member = |(id, member): (&String, &Member<T>)| {
-            let mut joining = member.joining.clone();
-            joining.protocols.retain(|protocol| chosen.is_none_or(|chosen| protocol.name == chosen));
-            MemberSnapshot { member_id: id.clone(), joining, assignment: member.assignment.clone() }
+            let (joining, assignment) = (member.joining.clone(), member.assignment.clone());
+            MemberSnapshot { member_id: id.clone(), joining, assignment }
         };
         Snapshot {
             generation: self.generation,

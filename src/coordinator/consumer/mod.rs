@@ -1,8 +1,9 @@
 //! A group under the consumer protocol (KIP-848): the coordinator assigns, members follow one by one.
 //!
 //! A plain state machine: a heartbeat, the cluster as it is and the time go in; an answer and what is to be stored
-//! come out. What is stored is applied already. Read [`reconcile`] (a member's way to its target), [`assignor`]
-//! (targets), [`stored`] (Kafka's records).
+//! come out. What is stored is applied already. Read [`member`], [`reconcile`] (a member's way to its target),
+//! [`assignor`] (targets), [`topics`] (what a member reads), [`stored`] (Kafka's records), [`classic_members`] (members
+//! that speak the classic protocol while a group goes over from one to the other).
 //!
 //! Three epochs: the *group's* rises with every change of members, subscriptions or topics; the *target's* is the
 //! group epoch that a target was computed for; a *member's* is the target that it has reached.
@@ -10,13 +11,19 @@
 //! Source: Kafka 4.1, `GroupMetadataManager.consumerGroupHeartbeat`, `ConsumerGroup`.
 
 pub mod assignor;
+pub mod classic_members;
+pub mod member;
 pub mod reconcile;
 pub mod stored;
+pub mod topics;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use assignor::{Assignor, Subscriber};
+use member::Member;
+pub use member::{Beat, ClassicSide, Current, Description, Heartbeat, MemberState, Subscription};
 use stored::Stored;
+use topics::{compiled, topics_of};
 
 use crate::model::{ClusterView, TopicId};
 
@@ -27,10 +34,6 @@ pub type Assignment = BTreeMap<TopicId, BTreeSet<i32>>;
 pub const LEAVE_EPOCH: i32 = -1;
 /// The epoch with which a static member leaves for a while.
 pub const STATIC_LEAVE_EPOCH: i32 = -2;
-/// Longest regular expression of a subscription, in bytes.
-pub const REGEX_BYTES_MAX: usize = 4096;
-/// Memory of a compiled regular expression, in bytes.
-const REGEX_MEMORY_MAX: usize = 1 << 20;
 
 /// Bounds and times, named as their settings.
 #[derive(Debug, Clone, Copy)]
@@ -41,109 +44,6 @@ pub struct ConsumerLimits {
     pub heartbeat_ms: u64,
     /// `group.consumer.max.size`
     pub members_max: usize,
-}
-
-/// What a member is and reads.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Subscription {
-    /// `group.instance.id` of a static member.
-    pub instance_id: Option<String>,
-    /// Where it runs.
-    pub rack_id: Option<String>,
-    /// `client.id`
-    pub client_id: String,
-    /// Its address as Kafka shows it.
-    pub client_host: String,
-    /// Topics by name.
-    pub topics: BTreeSet<String>,
-    /// Topics by regular expression (RE2).
-    pub regex: Option<String>,
-    /// How long it may take to give partitions back.
-    pub rebalance_timeout_ms: i32,
-    /// The assignor that it asks for.
-    pub assignor: Option<String>,
-}
-
-/// See [`reconcile`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MemberState {
-    /// Has all that it is to have.
-    Stable,
-    /// Gives back.
-    Unrevoked,
-    /// Waits for what others give back.
-    Unreleased,
-}
-
-/// What a member has.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Current {
-    /// The epoch that it was told last.
-    pub epoch: i32,
-    /// The one before: the answer with the newer one may have been lost.
-    pub previous_epoch: i32,
-    /// Where it stands.
-    pub state: MemberState,
-    /// Partitions that are its own.
-    pub assigned: Assignment,
-    /// Partitions that it is to give back.
-    pub revoking: Assignment,
-}
-
-impl Default for Current {
-    fn default() -> Self {
-        let (assigned, revoking) = (Assignment::new(), Assignment::new());
-        Self { epoch: 0, previous_epoch: 0, state: MemberState::Stable, assigned, revoking }
-    }
-}
-
-#[derive(Debug, Clone)]
-struct Member {
-    is: Subscription,
-    current: Current,
-    target: Assignment,
-    session_ends_ms: u64,
-    revocation_ends_ms: Option<u64>,
-}
-
-/// A heartbeat. What is `None` is as it was.
-#[derive(Debug, Clone, Default)]
-pub struct Heartbeat {
-    /// Chosen by the member, or by the handler for it.
-    pub member_id: String,
-    /// 0 joins, -1 and -2 leave.
-    pub member_epoch: i32,
-    /// `group.instance.id`
-    pub instance_id: Option<String>,
-    /// Where it runs.
-    pub rack_id: Option<String>,
-    /// How long it may take to give partitions back.
-    pub rebalance_timeout_ms: Option<i32>,
-    /// Topics by name.
-    pub topics: Option<BTreeSet<String>>,
-    /// Topics by regular expression; empty: none any more.
-    pub regex: Option<String>,
-    /// The assignor that it asks for.
-    pub assignor: Option<String>,
-    /// What it has.
-    pub owned: Option<Assignment>,
-    /// `client.id`
-    pub client_id: String,
-    /// Its address.
-    pub client_host: String,
-}
-
-/// The answer to a heartbeat.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Beat {
-    /// The member.
-    pub member_id: String,
-    /// Its epoch from now on.
-    pub member_epoch: i32,
-    /// When it is to be heard of again.
-    pub heartbeat_ms: u64,
-    /// What it has from now on, if that is news to it.
-    pub assignment: Option<Assignment>,
 }
 
 /// Why a heartbeat was refused; the text is for the client.
@@ -157,6 +57,14 @@ pub enum ConsumerError {
         "The member epoch {got} is not {known}, the one known by the coordinator: give up all partitions and rejoin."
     )]
     FencedEpoch {
+        /// What it said.
+        got: i32,
+        /// What it was told.
+        known: i32,
+    },
+    /// The generation with which a classic member commits or reads offsets is not its own.
+    #[error("The generation {got} is not {known}, the one known by the coordinator.")]
+    IllegalGeneration {
         /// What it said.
         got: i32,
         /// What it was told.
@@ -182,21 +90,6 @@ pub enum ConsumerError {
     /// The regular expression is none.
     #[error("SubscribedTopicRegex is not a valid regular expression: {0}")]
     Regex(String),
-}
-
-/// A group as ConsumerGroupDescribe shows it.
-#[derive(Debug, Clone)]
-pub struct Description {
-    /// Kafka's name of its state.
-    pub state: &'static str,
-    /// The group's epoch.
-    pub epoch: i32,
-    /// The target's.
-    pub target_epoch: i32,
-    /// The assignor in use.
-    pub assignor: &'static str,
-    /// Its members, by id: what each is, has, and is to have.
-    pub members: Vec<(String, Subscription, Current, Assignment)>,
 }
 
 /// A group and its members.
@@ -229,6 +122,11 @@ impl ConsumerGroup {
             topics: BTreeMap::new(),
             seen_view: None,
         }
+    }
+
+    /// These limits hold from now on, for each member from its next heartbeat on.
+    pub fn follow(&mut self, limits: ConsumerLimits) {
+        self.limits = limits;
     }
 
     /// Whether it has no members.
@@ -272,15 +170,13 @@ impl ConsumerGroup {
         self.admit(&beat, &mut out)?;
         let is_full_request = beat.member_epoch == 0
             || (beat.rebalance_timeout_ms.is_some() && beat.topics.is_some() && beat.owned.is_some());
-        self.subscribe(&id, &beat, view, &mut out);
-        if self.epoch > self.target_epoch {
-            self.compute_target(view, &mut out);
-        }
         let before = self.members[&id].current.clone();
-        self.reconcile(now_ms, &id, beat.owned.as_ref(), &mut out);
+        let is = self.members[&id].is.after(&beat);
+        self.go_on(now_ms, &id, is, beat.owned.as_ref(), view, &mut out);
         let ConsumerLimits { session_ms, heartbeat_ms, .. } = self.limits;
         let member = self.member(&id)?;
         member.session_ends_ms = now_ms + session_ms;
+        (member.join_ends_ms, member.sync_ends_ms) = (None, None);
         let is_news = is_full_request || before.assigned != member.current.assigned;
         let answer = Beat {
             member_id: id,
@@ -291,12 +187,11 @@ impl ConsumerGroup {
         Ok((answer, out))
     }
 
-    /// A member leaves, for good or, if it is static, for a while.
+    /// Whether a member may leave, for good or, if it is static, for a while.
     ///
     /// # Errors
-    /// [`ConsumerError`]; nothing has changed.
-    pub fn leave(&mut self, beat: &Heartbeat) -> Outcome<(Beat, Vec<Stored>)> {
-        let mut out = Vec::new();
+    /// It is none, or another has its place.
+    pub fn check_leave(&self, beat: &Heartbeat) -> Outcome<()> {
         let unknown = || ConsumerError::UnknownMember(beat.member_id.clone());
         if let Some(instance) = &beat.instance_id {
             let holder = self.static_member(instance).ok_or_else(unknown)?;
@@ -304,40 +199,49 @@ impl ConsumerGroup {
                 return Err(ConsumerError::FencedInstance(instance.clone()));
             }
         }
-        let member = self.member(&beat.member_id)?;
-        if beat.member_epoch == STATIC_LEAVE_EPOCH {
-            let current =
-                Current { epoch: STATIC_LEAVE_EPOCH, revoking: Assignment::new(), ..member.current.clone() };
-            member.revocation_ends_ms = None;
-            self.set_current(&beat.member_id.clone(), current, &mut out);
-        } else {
-            self.remove(&beat.member_id, &mut out);
-        }
-        let (member_id, member_epoch) = (beat.member_id.clone(), beat.member_epoch);
-        Ok((Beat { member_id, member_epoch, heartbeat_ms: 0, assignment: None }, out))
+        self.members.get(&beat.member_id).map(|_| ()).ok_or_else(unknown)
     }
 
-    /// Time has passed: members that were not heard of, or do not give back, are gone.
-    pub fn tick(&mut self, now_ms: u64) -> Vec<Stored> {
+    /// A static member is away for a while, and keeps what it has.
+    pub fn step_aside(&mut self, id: &str) -> Vec<Stored> {
         let mut out = Vec::new();
-        let is_late = |member: &Member| {
-            member.session_ends_ms <= now_ms || member.revocation_ends_ms.is_some_and(|ends| ends <= now_ms)
-        };
-        let late: Vec<String> =
-            self.members.iter().filter(|(_, member)| is_late(member)).map(|(id, _)| id.clone()).collect();
-        for id in late {
-            self.remove(&id, &mut out);
+        if let Some(member) = self.members.get_mut(id) {
+            member.revocation_ends_ms = None;
+            let current =
+                Current { epoch: STATIC_LEAVE_EPOCH, revoking: Assignment::new(), ..member.current.clone() };
+            self.set_current(id, current, &mut out);
         }
         out
     }
 
-    /// When [`ConsumerGroup::tick`] has something to do.
+    /// Members that were not heard of in time, or did not do in time what they were told.
+    #[must_use]
+    pub fn late(&self, now_ms: u64) -> Vec<String> {
+        let late = self.members.iter().filter(|(_, member)| member.deadline_ms() <= now_ms);
+        late.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Members are gone; the others share what they had.
+    pub fn remove(&mut self, ids: &[String]) -> Vec<Stored> {
+        let mut out = Vec::new();
+        for id in ids {
+            self.disown(id);
+            if self.members.remove(id).is_some() {
+                out.extend(tombstones_of(id));
+            }
+        }
+        if !out.is_empty() {
+            // What the others read is compared anew with their next heartbeat.
+            self.seen_view = None;
+            self.bump(&mut out);
+        }
+        out
+    }
+
+    /// When some member is late.
     #[must_use]
     pub fn next_deadline_ms(&self) -> Option<u64> {
-        let deadlines = self.members.values().flat_map(|member| {
-            [Some(member.session_ends_ms), member.revocation_ends_ms].into_iter().flatten()
-        });
-        deadlines.min()
+        self.members.values().map(Member::deadline_ms).min()
     }
 
     /// Whether a member may commit or read offsets with that epoch.
@@ -346,8 +250,13 @@ impl ConsumerGroup {
     /// It is none, or its epoch is another one.
     pub fn check_member(&self, id: &str, epoch: i32) -> Outcome<()> {
         let unknown = || ConsumerError::UnknownMember(id.to_owned());
-        let known = self.members.get(id).ok_or_else(unknown)?.current.epoch;
-        if epoch == known { Ok(()) } else { Err(ConsumerError::StaleEpoch { got: epoch, known }) }
+        let member = self.members.get(id).ok_or_else(unknown)?;
+        let (got, known) = (epoch, member.current.epoch);
+        match &member.is.classic {
+            _ if got == known => Ok(()),
+            None => Err(ConsumerError::StaleEpoch { got, known }),
+            Some(_) => Err(ConsumerError::IllegalGeneration { got, known }),
+        }
     }
 
     /// As ConsumerGroupDescribe shows it.
@@ -375,52 +284,58 @@ impl ConsumerGroup {
     /// What ends the group.
     #[must_use]
     pub fn tombstones(&self) -> Vec<Stored> {
-        let of_member = |id: &String| {
-            [
-                Stored::Current(id.clone(), None),
-                Stored::Target(id.clone(), None),
-                Stored::Member(id.clone(), None),
-            ]
-        };
-        let of_members = self.members.keys().flat_map(of_member);
+        let of_members = self.members.keys().flat_map(|id| tombstones_of(id));
         of_members.chain([Stored::TargetEpoch(None), Stored::Group(None)]).collect()
     }
 
     /// Takes a stored fact over, at start. Members have a session from then on.
     pub fn replay(&mut self, stored: Stored, now_ms: u64) {
-        let session_ends_ms = now_ms + self.limits.session_ms;
         match stored {
             Stored::Group(epoch) => self.epoch = epoch.unwrap_or(0),
             Stored::TargetEpoch(epoch) => self.target_epoch = epoch.unwrap_or(0),
-            Stored::Member(id, Some(is)) => match self.members.get_mut(&id) {
-                Some(member) => member.is = is,
-                None => {
-                    let (current, target) = (Current::default(), Assignment::new());
-                    let member = Member { is, current, target, session_ends_ms, revocation_ends_ms: None };
-                    self.members.insert(id, member);
-                }
-            },
+            Stored::Member(id, Some(is)) => {
+                let session_ms =
+                    is.classic.as_ref().map_or(self.limits.session_ms, |of| of.session_timeout_ms);
+                let member = self.replayed(id);
+                (member.is, member.session_ends_ms) = (is, now_ms + session_ms);
+            }
+            Stored::Target(id, Some(target)) => self.replayed(id).target = target,
+            Stored::Current(id, Some(current)) => {
+                self.replayed(id.clone());
+                self.own(&id, current);
+                let member = self.replayed(id);
+                let gives_back =
+                    member.current.state == MemberState::Unrevoked && member.is.classic.is_none();
+                member.revocation_ends_ms = gives_back.then(|| now_ms + member.rebalance_timeout_ms());
+            }
             Stored::Member(id, None) => {
                 self.disown(&id);
                 self.members.remove(&id);
             }
-            Stored::Target(id, target) => {
+            Stored::Target(id, None) => {
                 if let Some(member) = self.members.get_mut(&id) {
-                    member.target = target.unwrap_or_default();
+                    member.target = Assignment::new();
                 }
             }
-            Stored::Current(id, current) => {
-                if self.members.contains_key(&id) {
-                    self.own(&id, current.unwrap_or_default());
-                }
-                if let Some(member) = self.members.get_mut(&id)
-                    && member.current.state == MemberState::Unrevoked
-                {
-                    let timeout_ms = u64::try_from(member.is.rebalance_timeout_ms).unwrap_or(0);
-                    member.revocation_ends_ms = Some(now_ms + timeout_ms);
-                }
-            }
+            Stored::Current(id, None) => self.own(&id, Current::default()),
         }
+    }
+
+    /// Compaction may leave what a member has before what it is.
+    fn replayed(&mut self, id: String) -> &mut Member {
+        self.members.entry(id).or_insert_with(|| Member::new(Subscription::default()))
+    }
+
+    /// Whether all members but these speak the classic protocol.
+    #[must_use]
+    pub fn is_classic_without(&self, gone: &[String]) -> bool {
+        self.members.iter().all(|(id, member)| member.is.classic.is_some() || gone.contains(id))
+    }
+
+    /// How many members it has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.members.len()
     }
 
     fn member(&mut self, id: &str) -> Outcome<&mut Member> {
@@ -448,23 +363,12 @@ impl ConsumerGroup {
             return check_epoch(&self.member(id)?.current, beat);
         }
         if let Some(holder) = holder.filter(|holder| holder != id) {
-            if self.member(&holder)?.current.epoch != STATIC_LEAVE_EPOCH {
+            let member = self.member(&holder)?;
+            // A classic member cannot say that it is away: its instance has come back in the newer protocol.
+            if member.current.epoch != STATIC_LEAVE_EPOCH && member.is.classic.is_none() {
                 return Err(ConsumerError::UnreleasedInstance(instance));
             }
-            // The same instance under a new id: it goes on with what it had.
-            let Some(mut member) = self.members.remove(&holder) else { return Ok(()) };
-            out.extend([
-                Stored::Current(holder.clone(), None),
-                Stored::Target(holder.clone(), None),
-                Stored::Member(holder.clone(), None),
-                Stored::Member(id.clone(), Some(member.is.clone())),
-                Stored::Target(id.clone(), Some(member.target.clone())),
-            ]);
-            let current = Current { epoch: 0, previous_epoch: 0, ..member.current };
-            member.current = Current::default();
-            self.owners.retain(|_, owner| *owner != holder);
-            self.members.insert(id.clone(), member);
-            self.set_current(id, current, out);
+            self.replace_static(&holder, id, out);
             return Ok(());
         }
         if let Some(member) = self.members.get_mut(id) {
@@ -474,49 +378,55 @@ impl ConsumerGroup {
             }
             return Ok(());
         }
-        if self.members.len() >= self.limits.members_max {
-            return Err(ConsumerError::Full(self.limits.members_max));
-        }
-        let is = Subscription {
-            instance_id: beat.instance_id.clone(),
-            rack_id: None,
-            client_id: String::new(),
-            client_host: String::new(),
-            topics: BTreeSet::new(),
-            regex: None,
-            rebalance_timeout_ms: -1,
-            assignor: None,
-        };
-        let (current, target) = (Current::default(), Assignment::new());
-        let member = Member { is, current, target, session_ends_ms: 0, revocation_ends_ms: None };
-        self.members.insert(id.clone(), member);
+        self.check_room()?;
+        let is = Subscription { instance_id: beat.instance_id.clone(), ..Subscription::default() };
+        self.members.insert(id.clone(), Member::new(is));
         Ok(())
     }
 
-    /// Takes over what the member says of itself; the group's epoch rises if who reads what has changed.
-    fn subscribe(&mut self, id: &str, beat: &Heartbeat, view: &ClusterView, out: &mut Vec<Stored>) {
+    fn check_room(&self) -> Outcome<()> {
+        let members_max = self.limits.members_max;
+        if self.members.len() < members_max { Ok(()) } else { Err(ConsumerError::Full(members_max)) }
+    }
+
+    /// The same instance under a new id: it goes on with what it had.
+    fn replace_static(&mut self, holder: &str, id: &str, out: &mut Vec<Stored>) {
+        let Some(mut member) = self.members.remove(holder) else { return };
+        out.extend(tombstones_of(holder));
+        out.extend([
+            Stored::Member(id.to_owned(), Some(member.is.clone())),
+            Stored::Target(id.to_owned(), Some(member.target.clone())),
+        ]);
+        let current = Current { epoch: 0, previous_epoch: 0, ..member.current };
+        member.current = Current::default();
+        self.owners.retain(|_, owner| owner != holder);
+        self.members.insert(id.to_owned(), member);
+        self.set_current(id, current, out);
+    }
+
+    /// Takes over what a member is, computes targets if they are old, and lets the member follow its own.
+    fn go_on(
+        &mut self,
+        now_ms: u64,
+        id: &str,
+        is: Subscription,
+        owned: Option<&Assignment>,
+        view: &ClusterView,
+        out: &mut Vec<Stored>,
+    ) {
+        self.update(id, is, view, out);
+        if self.epoch > self.target_epoch {
+            self.compute_target(view, out);
+        }
+        self.reconcile(now_ms, id, owned, out);
+    }
+
+    /// Takes over what a member is; the group's epoch rises if who reads what has changed.
+    fn update(&mut self, id: &str, is: Subscription, view: &ClusterView, out: &mut Vec<Stored>) {
         let Some(member) = self.members.get_mut(id) else { return };
-        let before = member.is.clone();
-        let is = &mut member.is;
-        is.client_id.clone_from(&beat.client_id);
-        is.client_host.clone_from(&beat.client_host);
-        if beat.rack_id.is_some() {
-            is.rack_id.clone_from(&beat.rack_id);
-        }
-        if let Some(timeout_ms) = beat.rebalance_timeout_ms {
-            is.rebalance_timeout_ms = timeout_ms;
-        }
-        if let Some(topics) = &beat.topics {
-            is.topics.clone_from(topics);
-        }
-        if let Some(regex) = &beat.regex {
-            is.regex = Some(regex.clone()).filter(|regex| !regex.is_empty());
-        }
-        if beat.assignor.is_some() {
-            is.assignor.clone_from(&beat.assignor);
-        }
-        let reads = |is: &Subscription| (is.topics.clone(), is.regex.clone());
-        let has_changed = reads(&before) != reads(is);
+        let before = std::mem::replace(&mut member.is, is);
+        let is = &member.is;
+        let has_changed = (&before.topics, &before.regex) != (&is.topics, &is.regex);
         if before != *is {
             out.push(Stored::Member(id.to_owned(), Some(is.clone())));
         }
@@ -584,8 +494,9 @@ impl ConsumerGroup {
         if next == member.current {
             return;
         }
-        let timeout_ms = u64::try_from(member.is.rebalance_timeout_ms).unwrap_or(0);
-        let gives_back = next.state == MemberState::Unrevoked;
+        let timeout_ms = member.rebalance_timeout_ms();
+        // Classic members are bound by the times for joining and syncing.
+        let gives_back = next.state == MemberState::Unrevoked && member.is.classic.is_none();
         self.set_current(id, next, out);
         if let Some(member) = self.members.get_mut(id) {
             member.revocation_ends_ms = gives_back.then_some(now_ms + timeout_ms);
@@ -620,21 +531,14 @@ impl ConsumerGroup {
             }
         }
     }
+}
 
-    fn remove(&mut self, id: &str, out: &mut Vec<Stored>) {
-        self.disown(id);
-        if self.members.remove(id).is_none() {
-            return;
-        }
-        out.extend([
-            Stored::Current(id.to_owned(), None),
-            Stored::Target(id.to_owned(), None),
-            Stored::Member(id.to_owned(), None),
-        ]);
-        // What the others read is compared anew with their next heartbeat.
-        self.seen_view = None;
-        self.bump(out);
-    }
+fn tombstones_of(id: &str) -> [Stored; 3] {
+    [
+        Stored::Current(id.to_owned(), None),
+        Stored::Target(id.to_owned(), None),
+        Stored::Member(id.to_owned(), None),
+    ]
 }
 
 /// The last epoch that the member was told, or the one before if it has no more than its own.
@@ -651,25 +555,5 @@ fn check_epoch(current: &Current, beat: &Heartbeat) -> Outcome<()> {
     Err(ConsumerError::FencedEpoch { got, known })
 }
 
-fn compiled(regex: &str) -> Outcome<regex::Regex> {
-    if regex.len() > REGEX_BYTES_MAX {
-        return Err(ConsumerError::Regex(format!("longer than {REGEX_BYTES_MAX} bytes")));
-    }
-    let whole = format!("^(?:{regex})$");
-    let built = regex::RegexBuilder::new(&whole).size_limit(REGEX_MEMORY_MAX).build();
-    built.map_err(|error| ConsumerError::Regex(error.to_string()))
-}
-
-/// The topics that a subscription names and that are there. As in Kafka, a regular expression meets internal ones too.
-fn topics_of(is: &Subscription, view: &ClusterView) -> BTreeSet<TopicId> {
-    let by_name = is.topics.iter().filter_map(|name| view.topic(name)).map(|topic| topic.id);
-    let mut topics: BTreeSet<TopicId> = by_name.collect();
-    if let Some(regex) = is.regex.as_deref().and_then(|regex| compiled(regex).ok()) {
-        let matching = view.topics().filter(|topic| regex.is_match(topic.name.as_str()));
-        topics.extend(matching.map(|topic| topic.id));
-    }
-    topics
-}
-
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

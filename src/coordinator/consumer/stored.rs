@@ -14,9 +14,9 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
-use super::{Assignment, Current, MemberState, Subscription};
+use super::{Assignment, ClassicSide, Current, MemberState, Subscription};
 use crate::{
-    coordinator::records::written,
+    coordinator::{classic::Protocol, records::written},
     model::TopicId,
     wire::codec::{Reader, WireError, Writer},
 };
@@ -28,6 +28,8 @@ const TARGET_EPOCH_KEY: i16 = 6;
 const TARGET_KEY: i16 = 7;
 const CURRENT_KEY: i16 = 8;
 const VALUE_VERSION: i16 = 0;
+/// Tag of `ClassicMemberMetadata` in the value of a member.
+const CLASSIC_TAG: u32 = 0;
 
 /// One stored fact; none in place of a value: it holds no more.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +47,17 @@ pub enum Stored {
 }
 
 impl Stored {
+    /// Whether it says that something is no more.
+    #[must_use]
+    pub fn is_tombstone(&self) -> bool {
+        match self {
+            Self::Group(value) | Self::TargetEpoch(value) => value.is_none(),
+            Self::Member(_, value) => value.is_none(),
+            Self::Target(_, value) => value.is_none(),
+            Self::Current(_, value) => value.is_none(),
+        }
+    }
+
     /// Key and value.
     #[must_use]
     pub fn encode(&self, group: &str) -> (Bytes, Option<Bytes>) {
@@ -110,6 +123,57 @@ fn value(write: impl FnOnce(&mut Writer<'_>)) -> Bytes {
     out.freeze()
 }
 
+/// The value of [`Stored::Member`]; its tagged fields are not always none.
+fn member_value(subscription: &Subscription) -> Bytes {
+    let mut out = bytes::BytesMut::new();
+    let mut writer = Writer::new(&mut out, true);
+    writer.int16(VALUE_VERSION);
+    put_member(&mut writer, subscription);
+    match &subscription.classic {
+        None => writer.no_tagged_fields(),
+        Some(classic) => {
+            let side = classic_side(classic);
+            writer.unsigned_varint(1);
+            writer.unsigned_varint(CLASSIC_TAG);
+            writer.unsigned_varint(side.len() as u32);
+            out.extend_from_slice(&side);
+        }
+    }
+    out.freeze()
+}
+
+/// A nullable structure begins with whether it is there.
+fn classic_side(classic: &ClassicSide) -> bytes::BytesMut {
+    let mut out = bytes::BytesMut::new();
+    let mut writer = Writer::new(&mut out, true);
+    writer.int8(1);
+    writer.int32(i32::try_from(classic.session_timeout_ms).unwrap_or(i32::MAX));
+    writer.count(classic.protocols.len());
+    for protocol in &classic.protocols {
+        writer.string(&protocol.name);
+        writer.bytes(&protocol.metadata);
+        writer.no_tagged_fields();
+    }
+    writer.no_tagged_fields();
+    out
+}
+
+fn read_classic_side(from: &mut Reader<'_>) -> Result<Option<ClassicSide>, WireError> {
+    if from.int8()? < 0 {
+        return Ok(None);
+    }
+    let session_timeout_ms = u64::try_from(from.int32()?).unwrap_or(0);
+    let mut protocols = Vec::new();
+    for _ in 0..from.count(3)? {
+        let name = from.string()?.to_owned();
+        let metadata = Bytes::copy_from_slice(from.nullable_bytes()?.unwrap_or_default());
+        from.skip_tagged_fields()?;
+        protocols.push(Protocol { name, metadata });
+    }
+    from.skip_tagged_fields()?;
+    Ok(Some(ClassicSide { session_timeout_ms, protocols }))
+}
+
 fn put_assignment(out: &mut Writer<'_>, assignment: &Assignment) {
     out.count(assignment.len());
     for (topic, partitions) in assignment {
@@ -134,18 +198,16 @@ fn read_assignment(from: &mut Reader<'_>) -> Result<Assignment, WireError> {
     Ok(assignment)
 }
 
-fn member_value(subscription: &Subscription) -> Bytes {
-    value(|out| {
-        out.nullable_string(subscription.instance_id.as_deref());
-        out.nullable_string(subscription.rack_id.as_deref());
-        out.string(&subscription.client_id);
-        out.string(&subscription.client_host);
-        out.count(subscription.topics.len());
-        subscription.topics.iter().for_each(|name| out.string(name));
-        out.nullable_string(subscription.regex.as_deref());
-        out.int32(subscription.rebalance_timeout_ms);
-        out.nullable_string(subscription.assignor.as_deref());
-    })
+fn put_member(out: &mut Writer<'_>, subscription: &Subscription) {
+    out.nullable_string(subscription.instance_id.as_deref());
+    out.nullable_string(subscription.rack_id.as_deref());
+    out.string(&subscription.client_id);
+    out.string(&subscription.client_host);
+    out.count(subscription.topics.len());
+    subscription.topics.iter().for_each(|name| out.string(name));
+    out.nullable_string(subscription.regex.as_deref());
+    out.int32(subscription.rebalance_timeout_ms);
+    out.nullable_string(subscription.assignor.as_deref());
 }
 
 fn read_member(from: &mut Reader<'_>) -> Result<Subscription, WireError> {
@@ -160,6 +222,13 @@ fn read_member(from: &mut Reader<'_>) -> Result<Subscription, WireError> {
     let regex = owned(from.nullable_string()?);
     let rebalance_timeout_ms = from.int32()?;
     let assignor = owned(from.nullable_string()?);
+    let mut classic = None;
+    from.tagged_fields(|tag, value| {
+        if tag == CLASSIC_TAG {
+            classic = read_classic_side(value)?;
+        }
+        Ok(tag == CLASSIC_TAG)
+    })?;
     Ok(Subscription {
         instance_id,
         rack_id,
@@ -169,6 +238,7 @@ fn read_member(from: &mut Reader<'_>) -> Result<Subscription, WireError> {
         regex,
         rebalance_timeout_ms,
         assignor,
+        classic,
     })
 }
 
@@ -214,7 +284,12 @@ mod tests {
             regex: Some("x.*".to_owned()),
             rebalance_timeout_ms: 5,
             assignor: Some("range".to_owned()),
+            classic: None,
         };
+        let protocol = |name: &str| Protocol { name: name.to_owned(), metadata: Bytes::from_static(b"meta") };
+        let protocols = vec![protocol("range"), protocol("sticky")];
+        let classic = Some(ClassicSide { session_timeout_ms: 45_000, protocols });
+        let classic_member = Subscription { classic, ..subscription.clone() };
         let current = Current {
             epoch: 4,
             previous_epoch: 3,
@@ -229,6 +304,7 @@ mod tests {
             Stored::TargetEpoch(Some(8)),
             Stored::TargetEpoch(None),
             Stored::Member(id(), Some(subscription)),
+            Stored::Member(id(), Some(classic_member)),
             Stored::Member(id(), None),
             Stored::Target(id(), Some(assignment)),
             Stored::Target(id(), None),
@@ -241,6 +317,12 @@ mod tests {
             let read = Stored::decode(version, &mut from, value.as_deref()).expect("whole");
             assert_eq!(read, Some(("g".to_owned(), stored)));
         }
+        let protocols = vec![Protocol { name: "r".to_owned(), metadata: Bytes::from_static(b"m") }];
+        let classic = Some(ClassicSide { session_timeout_ms: 1, protocols });
+        let (_, value) =
+            Stored::Member(id(), Some(Subscription { classic, ..Subscription::default() })).encode("g");
+        let tagged = [1, 0, 12, 1, 0, 0, 0, 1, 2, 2, b'r', 2, b'm', 0, 0];
+        assert!(value.is_some_and(|value| value.ends_with(&tagged)), "one field, tag 0, 12 bytes, not null");
         let (key, value) = Stored::Group(Some(7)).encode("g");
         assert_eq!((&key[..], value.as_deref()), (&[0, 3, 0, 1, b'g'][..], Some(&[0, 0, 0, 0, 0, 7, 0][..])));
     }

@@ -9,7 +9,8 @@ use crate::model::{
     LeaderEpoch, PartitionIndex, PartitionView, ShardId, TopicName, TopicSettings, TopicView,
 };
 
-const LIMITS: ConsumerLimits = ConsumerLimits { session_ms: 45_000, heartbeat_ms: 5_000, members_max: 10 };
+pub(in crate::coordinator) const LIMITS: ConsumerLimits =
+    ConsumerLimits { session_ms: 45_000, heartbeat_ms: 5_000, members_max: 10 };
 
 fn id_of(number: u8) -> TopicId {
     let mut bytes = [0; 16];
@@ -17,7 +18,7 @@ fn id_of(number: u8) -> TopicId {
     TopicId::from_bytes(bytes)
 }
 
-fn view(topics: &[(&str, i32)]) -> ClusterView {
+pub(in crate::coordinator) fn view(topics: &[(&str, i32)]) -> ClusterView {
     let mut view = ClusterView::default();
     for (number, (name, partitions)) in topics.iter().enumerate() {
         let partition = |index| PartitionView {
@@ -80,6 +81,20 @@ impl Client {
     }
 }
 
+/// As a group does with the last heartbeat of a member.
+fn leave(group: &mut ConsumerGroup, beat: &Heartbeat) -> Outcome<Vec<Stored>> {
+    group.check_leave(beat)?;
+    Ok(match beat.member_epoch {
+        STATIC_LEAVE_EPOCH => group.step_aside(&beat.member_id),
+        _ => group.remove(std::slice::from_ref(&beat.member_id)),
+    })
+}
+
+fn tick(group: &mut ConsumerGroup, now_ms: u64) -> Vec<Stored> {
+    let late = group.late(now_ms);
+    group.remove(&late)
+}
+
 fn settle(clients: &mut [Client], group: &mut ConsumerGroup, view: &ClusterView) {
     for _ in 0..6 {
         for client in clients.iter_mut() {
@@ -107,8 +122,8 @@ fn members_join_and_share_and_one_that_leaves_is_replaced() {
     settle(&mut clients, &mut group, &view);
     assert_eq!(clients.iter().map(count).collect::<Vec<_>>(), [3, 3, 3]);
     let gone = clients.remove(0);
-    let leave = Heartbeat { member_epoch: LEAVE_EPOCH, ..gone.request() };
-    group.leave(&leave).expect("a member");
+    let last = Heartbeat { member_epoch: LEAVE_EPOCH, ..gone.request() };
+    leave(&mut group, &last).expect("a member");
     settle(&mut clients, &mut group, &view);
     assert_eq!(clients.iter().map(count).sum::<usize>(), 9);
     assert_eq!(group.check_member("one", 1), Err(ConsumerError::UnknownMember("one".to_owned())));
@@ -142,15 +157,15 @@ fn who_is_silent_or_does_not_give_back_is_gone() {
     one.beat(&mut group, &view, 1_000).expect("is told to give back");
     one.owned = keeps.clone();
     one.beat(&mut group, &view, 40_000).expect("keeps what it has");
-    assert!(group.tick(40_999).is_empty());
+    assert!(tick(&mut group, 40_999).is_empty());
     two.beat(&mut group, &view, 44_000).expect("waits");
     assert_eq!(group.next_deadline_ms(), Some(61_000));
     one.owned = keeps;
     one.beat(&mut group, &view, 60_000).expect("keeps it still");
-    assert!(!group.tick(61_000).is_empty(), "its time to give back is over");
+    assert!(!tick(&mut group, 61_000).is_empty(), "its time to give back is over");
     two.beat(&mut group, &view, 61_000).expect("a member");
     assert_eq!(count(&two), 2);
-    group.tick(61_000 + 45_000);
+    tick(&mut group, 61_000 + 45_000);
     assert!(group.is_empty());
 }
 
@@ -167,7 +182,7 @@ fn a_static_member_keeps_its_partitions_while_it_is_away() {
     let mut second = named("second");
     let refused = second.beat(&mut group, &view, 0);
     assert_eq!(refused, Err(ConsumerError::UnreleasedInstance("i".to_owned())));
-    group.leave(&Heartbeat { member_epoch: STATIC_LEAVE_EPOCH, ..first.request() }).expect("away");
+    leave(&mut group, &Heartbeat { member_epoch: STATIC_LEAVE_EPOCH, ..first.request() }).expect("away");
     other.beat(&mut group, &view, 0).expect("goes on");
     assert_eq!(count(&other), 2, "nothing moves");
     second.beat(&mut group, &view, 0).expect("comes back");
@@ -215,8 +230,8 @@ proptest! {
             match what {
                 0 => {
                     if let Some(gone) = clients.remove(&who).filter(|gone| gone.epoch > 0) {
-                        let leave = Heartbeat { member_epoch: LEAVE_EPOCH, ..gone.request() };
-                        log.extend(group.leave(&leave).expect("a member").1);
+                        let last = Heartbeat { member_epoch: LEAVE_EPOCH, ..gone.request() };
+                        log.extend(leave(&mut group, &last).expect("a member"));
                     }
                 }
                 1 => {

@@ -18,7 +18,9 @@ use crate::{
     },
 };
 
-/// A member under this protocol, as version 1 tells.
+/// A member that speaks the classic protocol, as version 1 tells.
+const CLASSIC_MEMBER: i8 = 0;
+/// A member under this protocol.
 const CONSUMER_MEMBER: i8 = 1;
 
 /// Describes each.
@@ -57,6 +59,7 @@ fn describe(answer: &mut DescribedGroup, found: Description, view: &ClusterView,
     let member = |(id, is, current, target): (String, Subscription, Current, Partitions)| {
         let mut member = Member::default();
         member.member_id = text(id);
+        let is_classic = is.classic.is_some();
         (member.instance_id, member.rack_id) = (is.instance_id.map(text), is.rack_id.map(text));
         member.member_epoch = current.epoch;
         (member.client_id, member.client_host) = (text(is.client_id), text(is.client_host));
@@ -65,7 +68,7 @@ fn describe(answer: &mut DescribedGroup, found: Description, view: &ClusterView,
         member.assignment = assignment(current.assigned, view);
         member.target_assignment = assignment(target, view);
         if version >= 1 {
-            member.member_type = CONSUMER_MEMBER;
+            member.member_type = if is_classic { CLASSIC_MEMBER } else { CONSUMER_MEMBER };
         }
         member
     };

@@ -57,6 +57,7 @@ fn consumer_code(error: &ConsumerError) -> ErrorCode {
     match error {
         ConsumerError::UnknownMember(_) => ErrorCode::UnknownMemberId,
         ConsumerError::FencedEpoch { .. } => ErrorCode::FencedMemberEpoch,
+        ConsumerError::IllegalGeneration { .. } => ErrorCode::IllegalGeneration,
         ConsumerError::StaleEpoch { .. } => ErrorCode::StaleMemberEpoch,
         ConsumerError::UnreleasedInstance(_) => ErrorCode::UnreleasedInstanceId,
         ConsumerError::FencedInstance(_) => ErrorCode::FencedInstanceId,

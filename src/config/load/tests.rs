@@ -146,6 +146,7 @@ fn every_setting_of_ours_fills_a_field_and_no_two_the_same() {
         ("advertised.listeners", "a.example:9092"),
         ("fetch.path", "direct"),
         ("io.properties", "none"),
+        ("group.consumer.migration.policy", "disabled"),
         ("shards.log.dir", "/nvme1"),
         ("shards.listeners", "127.0.0.1:9093"),
         ("shards.advertised.listeners", "a.example:9092"),

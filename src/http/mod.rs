@@ -3,7 +3,7 @@
 //!
 //! | path            | answer                                                                    |
 //! |-----------------|---------------------------------------------------------------------------|
-//! | `/metrics`      | everything that is counted, for Prometheus or as OpenMetrics: see [`format`]   |
+//! | `/metrics`      | everything that is counted, for Prometheus or as OpenMetrics: see [`mod@format`]|
 //! | `/debug/slowest`| the slowest requests of the last minutes, as JSON: see [`slowest`]           |
 //! | `/health/live`  | 200 as long as the process answers                                         |
 //! | `/health/ready` | 200 while every core serves and its disk takes writes; else 503 and why not |

@@ -24,7 +24,7 @@ use super::{
     buffer::{AlignedBuffer, AlignedSlice, BLOCK},
     disk::{Disk, DiskFile, DiskFuture, Open, Sync},
     file_range::SharedFile,
-    idle::IdleThread,
+    idle::IdleThreads,
     ring::{Ring, check},
 };
 
@@ -35,14 +35,14 @@ const RETURN_POLLS_MAX: u32 = 1_000;
 /// The host's file system, through one core's ring.
 pub struct DirectDisk {
     ring: Rc<Ring>,
-    idle: IdleThread,
+    idle: IdleThreads,
 }
 
 impl DirectDisk {
     /// Files are read and written on `ring`.
     #[must_use]
     pub fn new(ring: Rc<Ring>) -> Self {
-        Self { ring, idle: IdleThread::default() }
+        Self { ring, idle: IdleThreads::default() }
     }
 
     fn open_file<'a>(

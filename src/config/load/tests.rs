@@ -147,7 +147,6 @@ fn every_setting_of_ours_fills_a_field_and_no_two_the_same() {
         ("fetch.path", "direct"),
         ("group.consumer.migration.policy", "disabled"),
         ("io.properties", "none"),
-        ("group.consumer.migration.policy", "disabled"),
         ("shards.log.dir", "/nvme1"),
         ("shards.listeners", "127.0.0.1:9093"),
         ("shards.advertised.listeners", "a.example:9092"),

@@ -144,8 +144,11 @@ fn create_children(parent: &Path, names: &[String]) -> io::Result<()> {
 
 impl Disk for DirectDisk {
     fn compute<'a>(&'a self, work: Box<dyn FnOnce() + Send>) -> DiskFuture<'a, io::Result<()>> {
-        let wait = self.idle.doing(work);
-        Box::pin(async move { aside(wait?).await })
+        let (wait, beside) = (self.idle.doing(work), self.ring.computes_beside());
+        Box::pin(async move {
+            let _beside = beside;
+            aside(wait?).await
+        })
     }
 
     fn open<'a>(&'a self, path: &'a Path, how: Open) -> DiskFuture<'a, io::Result<Rc<dyn DiskFile>>> {

@@ -86,6 +86,8 @@ pub struct Ring {
     buffers_returned: Cell<u64>,
     spin_max: Duration,
     parks: Cell<u64>,
+    /// Computations beside the core: see [`Beside`].
+    beside: Rc<Cell<usize>>,
     turned_us: Cell<u64>,
     bulk: RefCell<BulkTurns>,
     reads: Rc<Turns>,
@@ -115,6 +117,16 @@ enum Slot {
     Done(i32, u32),
     /// The future is gone; the kernel still uses this.
     Abandoned(#[allow(dead_code, reason = "held for its Drop")] Box<dyn Any>),
+}
+
+/// While one of these lives the driver parks at once instead of spinning: a spin gives the CPU to whoever wants it, and
+/// gets it back from a thread that computes only milliseconds later, whereas a driver that wakes takes it at once.
+pub(super) struct Beside(Rc<Cell<usize>>);
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }
 
 fn micros(at: Instant) -> u64 {
@@ -147,6 +159,7 @@ impl Ring {
             buffers_returned: Cell::new(0),
             spin_max: options.spin_max,
             parks: Cell::new(0),
+            beside: Rc::default(),
             turned_us: Cell::new(micros(Instant::now())),
             bulk: RefCell::default(),
             reads: Turns::new(options.disk.reads_max),
@@ -157,6 +170,12 @@ impl Ring {
     /// When the driver has last looked for completed operations, or has woken to do so: as the core's clock counts.
     pub(super) fn turned_us(&self) -> u64 {
         self.turned_us.get()
+    }
+
+    /// Something is computed on this CPU by a thread that gives way, for as long as the result lives.
+    pub(super) fn computes_beside(&self) -> Beside {
+        self.beside.set(self.beside.get() + 1);
+        Beside(self.beside.clone())
     }
 
     /// How often the driver has parked.
@@ -353,7 +372,8 @@ impl Ring {
             }
             last_turn = now;
             self.turned_us.set(micros(now));
-            if self.pushed.get() > 0 || bulk || now - last_work < spin {
+            let spins = now - last_work < spin && self.beside.get() == 0;
+            if self.pushed.get() > 0 || bulk || spins {
                 if work == 0 && self.pushed.get() == 0 {
                     // Whoever else wants this CPU goes first: the kernel's worker that completes a synced
                     // write runs here too, and would wait for the end of our time slice.

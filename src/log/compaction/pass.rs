@@ -36,6 +36,10 @@ use crate::{
 /// Bytes read, and worked on, at once, unless one batch is larger.
 const PIECE_BYTES: u64 = 256 * 1024;
 
+/// Pause before each flush of a pass. A flush holds up those of appends that come with it: spaced, no append waits for
+/// more than one.
+const FLUSH_PAUSE: Duration = Duration::from_millis(8);
+
 /// How often a pass looks whether appends are still held up.
 const PRESSURE_LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
@@ -297,12 +301,16 @@ impl Store {
             if !changed {
                 return Ok((cleaning, None));
             }
+            self.before_flushes(id, pace, 1).await?;
             let former_max = group.iter().map(|segment| segment.max_timestamp).max().unwrap_or(-1);
             let (new, entries, spans) = writer.finish(base, version, former_max).await?;
+            // Each of the two small files is flushed, and its directory, which has the segment too.
+            self.before_flushes(id, pace, 2).await?;
             let index = self.index_path(partition, base, version);
             self.disk.write_small(&index, index::encode(base, &entries)).await?;
+            self.before_flushes(id, pace, 2).await?;
             self.save_spans(partition, base, version, &spans).await?;
-            self.disk.sync_directory(&self.partition_directory(partition)).await?;
+            self.before_flushes(id, pace, 1).await?;
             let old = group.iter().map(|segment| (segment.base, segment.version)).collect();
             if !self.replace(id, &Replacement { old, new }).await? {
                 return Err(Interrupted::Unwanted);
@@ -361,12 +369,22 @@ impl Store {
 
     /// Waits until `bytes` more may be read or written; an error if the pass is no longer wanted.
     async fn go_on(&self, id: LogId, pace: &mut Pace, bytes: usize) -> Result<(), Interrupted> {
+        let cost_ms = bytes as f64 * 1_000.0 / pace.bytes_per_second as f64;
+        self.pause(id, pace, cost_ms).await
+    }
+
+    /// Waits until it is time for so many flushes one after the other; an error as before.
+    async fn before_flushes(&self, id: LogId, pace: &mut Pace, flushes: u32) -> Result<(), Interrupted> {
+        self.pause(id, pace, f64::from(flushes) * FLUSH_PAUSE.as_secs_f64() * 1_000.0).await
+    }
+
+    async fn pause(&self, id: LogId, pace: &mut Pace, cost_ms: f64) -> Result<(), Interrupted> {
         while self.under_pressure() {
             self.check_wanted(id)?;
             self.clock.sleep(PRESSURE_LOOK_INTERVAL).await;
         }
         let now_ms = self.clock.monotonic_ms() as f64;
-        pace.due_ms = pace.due_ms.max(now_ms) + bytes as f64 * 1_000.0 / pace.bytes_per_second as f64;
+        pace.due_ms = pace.due_ms.max(now_ms) + cost_ms;
         let wait_ms = pace.due_ms - now_ms;
         if wait_ms >= 1.0 {
             self.clock.sleep(Duration::from_micros((wait_ms * 1_000.0) as u64)).await;

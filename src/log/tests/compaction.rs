@@ -435,7 +435,7 @@ fn a_reader_amid_a_replaced_segment_goes_on_with_the_new_one() {
         for reader in 0..4 {
             let (broker, disk, done) = (broker.clone(), disk.clone(), done.clone());
             sim.spawn(async move {
-                for _ in 0..60 {
+                for _ in 0..300 {
                     served(&broker, 0, 700 + 900 * reader).await.expect("readable");
                     disk.sleep(Duration::from_micros(300)).await;
                 }

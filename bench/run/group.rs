@@ -141,11 +141,12 @@ impl Seat {
                 committed.into_iter().map(|(index, at)| self.partition(index, at)).collect();
             let positions = Arc::new(Positions::new(&partitions));
             let rebalance = Arc::new(AtomicBool::new(false));
+            // Before anything is read: what is read before the first look is to be committed too.
+            let mut done = positions.all();
             let reader = self.read(partitions, &positions, &rebalance);
             let (mut beat_at, mut commit_at) =
                 (self.clock.now() + BEAT, self.clock.now() + self.commit_every);
             let mut standing = Standing::Stable;
-            let mut done = positions.all();
             while standing == Standing::Stable && !self.is_over(&reader, &mut was_busy) {
                 let now = self.clock.now();
                 commits.roll(now);

@@ -17,7 +17,7 @@ use super::{
     },
     consumer_protocol::{self, CONSUMER},
 };
-use crate::model::ClusterView;
+use crate::model::{ClusterView, TopicId};
 
 /// Which way groups may go over (`group.consumer.migration.policy`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,8 +29,12 @@ pub struct MigrationPolicy {
 }
 
 /// What is to be stored so that a classic group goes on as a consumer group: every member keeps what it has, under
-/// the generation that it knows as its epoch. `None`: its members are no consumers, or two of them say that they
-/// have the same partition.
+/// the generation that it knows as its epoch. `None`: its members are no consumers, or two of them were assigned
+/// the same partition.
+///
+/// What a member has is what it was assigned, and also what it said to have when it joined: it may not have asked
+/// for its assignment yet, and reads on what that takes away. Such a member is to give back, as one that the
+/// coordinator told to.
 ///
 /// `classic` is to name all protocols that members support.
 #[must_use]
@@ -38,38 +42,57 @@ pub fn upgraded(classic: &Snapshot, view: &ClusterView) -> Option<Vec<Stored>> {
     if classic.protocol_type.as_deref() != Some(CONSUMER) {
         return None;
     }
-    let (mut out, mut taken) = (Vec::new(), BTreeSet::new());
-    for member in &classic.members {
-        let id = &member.member_id;
-        let (is, assigned) = member_of(member, classic.protocol.as_deref(), view)?;
-        let all = assigned.iter().flat_map(|(topic, of)| of.iter().map(|partition| (*topic, *partition)));
-        if !all.into_iter().all(|partition| taken.insert(partition)) {
-            return None;
+    let of = |member| member_of(member, classic.protocol.as_deref(), view);
+    let members: Vec<Entering> = classic.members.iter().map(of).collect::<Option<_>>()?;
+    let mut taken = BTreeSet::new();
+    if !members.iter().flat_map(|member| partitions_of(&member.assigned)).all(|it| taken.insert(it)) {
+        return None;
+    }
+    let mut out = Vec::new();
+    for Entering { id, is, assigned, owned } in members {
+        let mut revoking = Assignment::new();
+        for (topic, partition) in partitions_of(&owned).filter(|it| taken.insert(*it)) {
+            revoking.entry(topic).or_default().insert(partition);
         }
-        let (epoch, previous_epoch, state) = (classic.generation, classic.generation, MemberState::Stable);
-        let revoking = Assignment::new();
+        let state = if revoking.is_empty() { MemberState::Stable } else { MemberState::Unrevoked };
+        let (epoch, previous_epoch) = (classic.generation, classic.generation);
         let current = Current { epoch, previous_epoch, state, assigned: assigned.clone(), revoking };
         out.extend([
-            Stored::Member(id.clone(), Some(is)),
-            Stored::Target(id.clone(), Some(assigned)),
-            Stored::Current(id.clone(), Some(current)),
+            Stored::Member(id.to_owned(), Some(is)),
+            Stored::Target(id.to_owned(), Some(assigned)),
+            Stored::Current(id.to_owned(), Some(current)),
         ]);
     }
     out.extend([Stored::Group(Some(classic.generation)), Stored::TargetEpoch(Some(classic.generation))]);
     Some(out)
 }
 
-fn member_of(
-    member: &MemberSnapshot,
+/// A member of a classic group, in the terms of the newer protocol.
+struct Entering<'a> {
+    id: &'a str,
+    is: Subscription,
+    /// By the leader, last.
+    assigned: Assignment,
+    /// What it said to have when it joined.
+    owned: Assignment,
+}
+
+fn partitions_of(assignment: &Assignment) -> impl Iterator<Item = (TopicId, i32)> {
+    assignment.iter().flat_map(|(topic, of)| of.iter().map(|partition| (*topic, *partition)))
+}
+
+fn member_of<'a>(
+    member: &'a MemberSnapshot,
     protocol: Option<&str>,
     view: &ClusterView,
-) -> Option<(Subscription, Assignment)> {
+) -> Option<Entering<'a>> {
     let joining = &member.joining;
     // Before the members agree on a protocol the one that this member likes best speaks for it.
     let agreed = joining.protocols.iter().find(|of| Some(&*of.name) == protocol);
     let metadata = &agreed.or(joining.protocols.first())?.metadata;
     let subscribed = consumer_protocol::read_subscription(metadata).ok()?;
     let assigned = by_id(&consumer_protocol::read_assignment(&member.assignment).ok()?, view);
+    let owned = by_id(&subscribed.owned, view);
     let is = Subscription {
         instance_id: joining.instance_id.clone(),
         rack_id: subscribed.rack_id,
@@ -84,7 +107,7 @@ fn member_of(
             protocols: joining.protocols.clone(),
         }),
     };
-    Some((is, assigned))
+    Some(Entering { id: &member.member_id, is, assigned, owned })
 }
 
 /// The classic group that a consumer group's members go on in once `gone` have gone; `None` if one that is left does

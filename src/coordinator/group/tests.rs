@@ -407,6 +407,29 @@ fn clients_are_rolled_from_one_protocol_to_the_other_and_back() {
 }
 
 #[test]
+fn a_member_that_has_not_asked_for_its_assignment_yet_keeps_what_it_reads_as_its_group_goes_over() {
+    let mut scene = Scene::new();
+    let (one, two) = (scene.add(true, true), scene.add(true, true));
+    scene.settle();
+    let three = scene.add(true, true);
+    // All join, and the leader assigns: the second gives up something, and does not know yet.
+    for ticket in [three, one, one, two, two, one] {
+        scene.step(ticket);
+    }
+    assert_eq!((scene.of(two).next, scene.of(two).count()), (Next::Sync, 3));
+    let (_, classic) = scene.group.describe_classic().expect("a classic group");
+    let of_two = classic.members.iter().find(|member| member.member_id == scene.of(two).id);
+    let assigned = read_assignment(&of_two.expect("a member").assignment).expect("an assignment");
+    assert!(assigned.values().map(std::collections::BTreeSet::len).sum::<usize>() < 3, "{assigned:?}");
+    let four = scene.add(false, true);
+    for _ in 0..3 {
+        scene.step(four);
+        scene.check_nothing_is_shared();
+    }
+    scene.settle();
+}
+
+#[test]
 fn a_member_of_a_mixed_group_commits_with_the_generation_it_was_told() {
     let mut scene = Scene::new();
     let one = scene.add(true, false);

@@ -170,6 +170,23 @@ def test_the_slowest_requests_are_shown_with_their_stages(start, data):
     assert slow == sorted(slow, reverse=True)
 
 
+def test_a_fetch_that_waits_for_records_is_not_slow_and_its_wait_is_told_as_such(start, data):
+    one = start(data, "--set", "http.listen=127.0.0.1:0")
+    waits, wait_ms = 20, 200  # more than one in sixteen: all of them, not only those that are counted
+    with Api(one.address) as api:
+        api.create_topic("t")
+        for _ in range(waits):
+            api.fetch("t", 0, max_wait_ms=wait_ms, min_bytes=1)
+
+    def fetches(text):
+        return [one for one in json.loads(text)["requests"] if one["api"] == "Fetch"]
+
+    found = fetches(until(place_of(one), lambda text: len(fetches(text)) == waits, "/debug/slowest"))
+    for fetch in found:
+        assert fetch["stages"]["read_us"] >= wait_ms * 1000 * 0.95, fetch
+        assert fetch["slow_us"] <= fetch["total_us"] - wait_ms * 1000 * 0.95, fetch
+
+
 def test_traffic_is_counted_by_topic(start, data):
     one = start(data, "--set", "http.listen=127.0.0.1:0")
     with Api(one.address) as api:

@@ -11,6 +11,7 @@ use std::{
     collections::HashSet,
     io,
     net::{SocketAddr, TcpListener},
+    path::Path,
     rc::Rc,
     sync::{
         Arc, Mutex,
@@ -52,7 +53,7 @@ use crate::{
         send::{FilePath, Sending},
     },
     log::{
-        CompactionOptions, Generation, OpenError, Store, StoreOptions, current_generation, move_orphans,
+        CompactionOptions, Elsewhere, Generation, OpenError, Store, StoreOptions, current_generation, move_orphans,
         publish_generation, remove_others,
     },
     metrics::{Counter, Gauge, ShardMetrics, Snapshot},
@@ -624,13 +625,30 @@ const CORE_STILL_MAX: Duration = Duration::from_secs(4 * MEASURE_INTERVAL.as_sec
 /// The reserve is at most this part of the disk, however much was asked for.
 const RESERVE_SHARE: u64 = 20;
 
+/// What each of so many cores keeps in a data directory.
+fn reserve_share(settings: &Settings, data: &Path, cores: usize) -> Result<u64, String> {
+    let disk =
+        disk_space(data).map_err(|error| format!("the size of the disk with {}: {error}", data.display()))?;
+    let bytes = settings.disk_reserve_bytes.min(disk.total / RESERVE_SHARE);
+    Ok((bytes / cores as u64).next_multiple_of(4096))
+}
+
 fn store_options(settings: &Settings, id: ShardId, former: Generation) -> Result<StoreOptions, String> {
     let own = &settings.shards[id.index()];
     let mut journal_id = [0; 8];
     getrandom::fill(&mut journal_id).map_err(|error| format!("no random bytes from the kernel: {error}"))?;
     let next = Generation { number: former.number + 1, shards: settings.shards.len() as u32 };
     let data = settings.data_dir_of(id).to_owned();
-    let elsewhere = settings.data_dirs.iter().filter(|other| **other != data).cloned().collect();
+    let shards = settings.shards.len();
+    let shards_of = |data: &Path| {
+        (0..shards as u16).filter(|other| settings.data_dir_of(ShardId(*other)) == data).count()
+    };
+    let others = settings.data_dirs.iter().filter(|other| **other != data).map(|other| {
+        // Nobody knows which of the other cores have logs there: each has its share.
+        let reserve_bytes = reserve_share(settings, other, shards - shards_of(other))?;
+        Ok::<_, String>(Elsewhere { data: other.clone(), reserve_bytes })
+    });
+    let elsewhere = others.collect::<Result<_, _>>()?;
     let mut options = StoreOptions::new(data.clone(), u32::from(id.0), next, u64::from_ne_bytes(journal_id));
     options.elsewhere = elsewhere;
     options.journal_file_bytes = own.journal_file_bytes;
@@ -641,15 +659,9 @@ fn store_options(settings: &Settings, id: ShardId, former: Generation) -> Result
     options.unsettled_bytes_max = own.unsettled_bytes_max as u64;
     options.tail_cache_bytes_max = own.tail_cache_bytes_max;
     options.open_files_max = own.open_files_max;
-    let shards = settings.shards.len();
     options.retention_check_interval = Duration::from_millis(settings.retention_check_interval_ms);
     options.scrub_interval = Duration::from_millis(settings.scrub_interval_ms);
-    let disk = disk_space(&data)
-        .map_err(|error| format!("the size of the disk with {}: {error}", data.display()))?;
-    let reserve_bytes = settings.disk_reserve_bytes.min(disk.total / RESERVE_SHARE);
-    let same = |other: &u16| settings.data_dir_of(ShardId(*other)) == data;
-    let sharing = (0..shards as u16).filter(same).count();
-    options.reserve_bytes = (reserve_bytes / sharing as u64).next_multiple_of(4096);
+    options.reserve_bytes = reserve_share(settings, &data, shards_of(&data))?;
     options.compaction = CompactionOptions {
         dedupe_buffer_bytes: settings.cleaner_dedupe_buffer_bytes / shards,
         io_bytes_per_second: settings.cleaner_io_bytes_per_second / shards as u64,

@@ -28,7 +28,7 @@ use std::{
 
 pub use executor::Sim;
 pub use world::Random;
-use world::{Fate, Node, SECTOR, World};
+use world::{Fate, Node, SECTOR, Volume, World};
 
 use super::{
     buffer::{AlignedBuffer, AlignedSlice, BLOCK},
@@ -101,7 +101,7 @@ impl SimDisk {
             operations: 0,
             stop_after: None,
             fail_at: None,
-            space: u64::MAX,
+            volumes: vec![Volume { path: PathBuf::new(), space: u64::MAX }],
             stopped: false,
         };
         Self { world: Rc::new(RefCell::new(world)) }
@@ -127,13 +127,25 @@ impl SimDisk {
 
     /// Bytes that files may reserve in all; beyond, `StorageFull`.
     pub fn set_space(&self, bytes: u64) {
-        self.world.borrow_mut().space = bytes;
+        self.world.borrow_mut().volumes[0].space = bytes;
     }
 
     /// Bytes that files have reserved.
     #[must_use]
     pub fn allocated(&self) -> u64 {
-        self.world.borrow().allocated()
+        self.world.borrow().allocated(0)
+    }
+
+    /// Makes what will be below a directory a disk of its own, with space without bounds. Before there is a file.
+    pub fn mount(&self, path: &Path) {
+        self.world.borrow_mut().volumes.push(Volume { path: path.to_path_buf(), space: u64::MAX });
+    }
+
+    /// As [`SimDisk::set_space`], of the disk that a path is on: `more` than its files have reserved by now.
+    pub fn set_space_beyond(&self, path: &Path, more: u64) {
+        let mut world = self.world.borrow_mut();
+        let volume = world.volume_of(path);
+        world.volumes[volume].space = world.allocated(volume).saturating_add(more);
     }
 
     /// The process dies: what was written stays, what was under way is there in part.
@@ -215,6 +227,7 @@ impl SimDisk {
         assert!(from.under_way.is_empty() && from.timers.is_empty(), "a disk at rest is copied");
         to.now_us = from.now_us;
         to.nodes.clone_from(&from.nodes);
+        to.volumes.clone_from(&from.volumes);
         for node in &mut to.nodes {
             match node {
                 Node::Directory { live, durable } => durable.clone_from(live),
@@ -316,9 +329,7 @@ impl Disk for SimDisk {
             let temporary = path.with_extension("new");
             let file = temporary.clone();
             let node = whole(&self.world, move |world| {
-                if world.allocated() + bytes.len() as u64 > world.space {
-                    return Err(io::ErrorKind::StorageFull.into());
-                }
+                world.take_space(world.volume_of(&file), bytes.len() as u64)?;
                 let node = match world.find(&file) {
                     Ok(node) => node,
                     Err(_) => world.create_file(&file)?,
@@ -430,9 +441,8 @@ impl DiskFile for SimFile {
         let node = self.node;
         whole(&self.world, move |world| {
             let grown = end.saturating_sub(world.file(node).live.len() as u64);
-            if world.allocated().saturating_add(grown) > world.space {
-                return Err(io::ErrorKind::StorageFull.into());
-            }
+            let volume = world.volume_of_file(node);
+            world.take_space(volume, grown)?;
             let file = world.file(node);
             if (file.live.len() as u64) < end {
                 file.live.resize(end as usize, 0);

@@ -8,6 +8,7 @@ use super::{
     AppendInfo, EXTENT_BYTES_MIN, LogError, LogId, Observer, Parts, Store, Written,
     format::Frame,
     partition_log::{self, Log, NewBatch},
+    places::LogDir,
     recovery,
 };
 use crate::model::{LeaderEpoch, Offset, TopicSettings};
@@ -46,7 +47,6 @@ impl Store {
     /// As [`Store::append`].
     pub fn append_parts(&self, id: LogId, batch: Parts<'_>, info: AppendInfo) -> Result<(), LogError> {
         self.check_usable()?;
-        let is_full = self.state.disk_full.get();
         let mut journal = self.journal.borrow_mut();
         let bytes_max = journal.batch_bytes_max();
         let bytes = batch[0].len() + batch[1].len();
@@ -55,7 +55,7 @@ impl Store {
         }
         let mut logs = self.logs.borrow_mut();
         let log = logs.by_id.get_mut(id).ok_or(LogError::UnknownLog)?;
-        if is_full && !log.on_reserve {
+        if !log.on_reserve && self.has_no_space(log.partition) {
             return Err(LogError::DiskFull);
         }
         if let Some(range) = &log.quarantined {
@@ -250,10 +250,10 @@ impl Store {
         (self.journal.borrow().file_count(), max)
     }
 
-    /// Bytes of disk that are kept for a full one: none while they are spent.
+    /// Bytes that are kept for a full disk in the shard's own data directory: none while they are spent.
     #[must_use]
     pub fn reserve_bytes(&self) -> u64 {
-        if self.state.reserve_spent.get() { 0 } else { self.options.reserve_bytes }
+        if self.spaces.is_spent(LogDir::OWN) { 0 } else { self.options.reserve_bytes }
     }
 
     /// Too much is waiting: callers hold back appends until [`Store::wait_for_room`] is ready.
@@ -283,10 +283,10 @@ impl Store {
         self.state.failed.borrow().clone()
     }
 
-    /// Whether appends are refused for want of space.
+    /// Whether appends are refused for want of space, to all logs or to those in one data directory.
     #[must_use]
     pub fn is_disk_full(&self) -> bool {
-        self.state.disk_full.get()
+        self.spaces.any_full()
     }
 
     /// Memory that a log's bytes and index take, in bytes.

@@ -10,7 +10,9 @@ use crate::{
         LogId, Store, Written,
         checkpoint::{self, Checkpoint, Encoder},
         commit::RETRY_INTERVAL,
+        places::LogDir,
         recovery::Recovered,
+        settle::final_error,
     },
     model::Offset,
 };
@@ -91,7 +93,7 @@ impl Store {
                     "no space left for a checkpoint; it waits for some"
                 );
             }
-            self.spend_reserve().await;
+            self.spend_reserve(LogDir::OWN).await;
             self.clock.sleep(RETRY_INTERVAL).await;
             if self.is_over() {
                 break;
@@ -246,7 +248,7 @@ impl Store {
                 if file.is_err() && self.with_log(target.id, |_| ()).is_err() {
                     return Ok(());
                 }
-                file?.sync_data().await?;
+                file?.sync_data().await.map_err(final_error)?;
                 let _ = self.with_log(target.id, |log| {
                     if let Some(live) = log.live_segment(target.segment) {
                         live.synced = live.synced.max(settled);
@@ -259,7 +261,7 @@ impl Store {
                 self.signals.settle.notify();
                 self.signals.settled.notified().await;
             } else {
-                self.settle_log(target.id)
+                self.settle_all_of(target.id)
                     .await
                     .map_err(|(what, error)| io::Error::new(error.kind(), format!("{what}: {error}")))?;
             }

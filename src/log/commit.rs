@@ -19,6 +19,7 @@ use crate::{
         format::journal_name,
         journal::{Frames, Mark, Note, Room, UNFLUSHED_BYTES_MAX},
         partition_log::Log,
+        places::LogDir,
         settle::final_error,
     },
     model::Offset,
@@ -160,7 +161,7 @@ impl Store {
                         if error.kind() != io::ErrorKind::StorageFull {
                             return Err(error);
                         }
-                        self.spend_reserve().await;
+                        self.spend_reserve(LogDir::OWN).await;
                         self.wait_for_journal_room().await;
                     }
                 }

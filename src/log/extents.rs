@@ -141,7 +141,7 @@ impl Store {
         });
         let failed =
             |(what, error): (String, io::Error)| io::Error::new(error.kind(), format!("{what}: {error}"));
-        self.settle_log(id).await.map_err(failed)?;
+        self.settle_all_of(id).await.map_err(failed)?;
         let now_ms = self.clock.wall_ms();
         let mut logs = self.logs.borrow_mut();
         logs.forget_chunks(id);

@@ -95,7 +95,7 @@ impl Store {
         }
         if !self.logs.borrow().condemned.is_empty() {
             self.state.dirty.set(true);
-            if self.state.disk_full.get() {
+            if self.spaces.any_full() {
                 self.request_checkpoint();
             }
         }

@@ -8,6 +8,8 @@
 //! DATA/shards/CURRENT                     which generation of shards is valid (generation.rs)
 //! DATA/shards/<generation>-<shard>/checkpoint.{0,1}                   see checkpoint.rs
 //!                                  journal.<slot>                     groups of frames
+//!                                  reserve                            space for a full disk (reserve.rs)
+//! DATA/reserve/<shard>                    the same, of a shard with logs here whose own directory is another
 //! DATA/orphaned/                          what nobody knows: moved here, never deleted
 //! ```
 //!
@@ -388,6 +390,11 @@ pub(super) fn shards_directory(data: &Path) -> PathBuf {
 
 pub(super) fn shard_directory(data: &Path, generation: u64, shard: u32) -> PathBuf {
     shards_directory(data).join(format!("{generation}-{shard}"))
+}
+
+/// Where shards keep space whose own data directory is another.
+pub(super) fn reserve_directory(data: &Path) -> PathBuf {
+    data.join("reserve")
 }
 
 pub(super) fn journal_name(slot: u32) -> String {

@@ -103,8 +103,9 @@ pub async fn current_generation(disk: &dyn Disk, data: &Path) -> Result<Generati
     Ok(current)
 }
 
-/// Removes what crashes have left of other generations than the valid one: [`current_generation`] has done it in
-/// the directory it has read; for the broker's other data directories.
+/// Removes what crashes have left of other generations than the valid one, and the reserves of shards whose own
+/// directory is another: they take them again if they still have logs here. [`current_generation`] has done it in the
+/// directory it has read; for the broker's other data directories.
 ///
 /// # Errors
 /// A directory could not be listed or removed.
@@ -117,7 +118,11 @@ pub async fn remove_others(disk: &dyn Disk, data: &Path, current: Generation) ->
             disk.remove_directory(&stale).await.map_err(|error| OpenError::io(&stale, error))?;
         }
     }
-    Ok(())
+    let reserves = format::reserve_directory(data);
+    match disk.remove_directory(&reserves).await {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(OpenError::io(&reserves, error)),
+        _ => Ok(()),
+    }
 }
 
 /// Makes a generation the valid one. All of its shards have been opened.

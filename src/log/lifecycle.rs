@@ -95,7 +95,10 @@ impl Store {
         self.signals.settled.notify();
         self.signals.room.notify();
         let directory = self.partition_directory(log.partition);
-        self.elsewhere.borrow_mut().remove(&log.partition);
+        if self.elsewhere.borrow_mut().remove(&log.partition).is_some() {
+            // It may have been the last one there.
+            self.signals.reserve.notify();
+        }
         // The directory of the topic goes with its last partition, whichever shard removes that one.
         match self.remove_with_parent(&directory).await {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {

@@ -102,13 +102,22 @@ use crate::{
     model::{LeaderEpoch, Offset, ProducerId, TopicPartition},
 };
 
+/// A data directory of the broker that is not the shard's own.
+#[derive(Debug, Clone)]
+pub struct Elsewhere {
+    /// Its path.
+    pub data: PathBuf,
+    /// Space that the shard keeps there for a full disk once it has logs there; 0: none.
+    pub reserve_bytes: u64,
+}
+
 /// Where a store lies, and its bounds. Sizes in bytes.
 #[derive(Debug, Clone)]
 pub struct StoreOptions {
     /// The data directory of this shard's journal and new logs; others may share it.
     pub data: PathBuf,
     /// The broker's other data directories: what a former shard has left there is found, and stays.
-    pub elsewhere: Vec<PathBuf>,
+    pub elsewhere: Vec<Elsewhere>,
     /// Number of this shard, from 0.
     pub shard: u32,
     /// The generation being started: one more than the valid one.
@@ -138,7 +147,7 @@ pub struct StoreOptions {
     pub indexes_max: usize,
     /// Every sealed segment is compared with its checksums once in this time.
     pub scrub_interval: Duration,
-    /// Space that is kept for a full disk; 0: none.
+    /// Space that is kept in `data` for a full disk; 0: none.
     pub reserve_bytes: u64,
     /// Files of freed segments that are kept to be used again, in all; 0: none are.
     pub spare_bytes_max: u64,
@@ -246,7 +255,8 @@ pub struct Store {
     clock: Rc<dyn Clock>,
     options: StoreOptions,
     /// Logs that lie in another data directory than the shard's own.
-    elsewhere: RefCell<HashMap<TopicPartition, PathBuf>>,
+    elsewhere: RefCell<HashMap<TopicPartition, places::LogDir>>,
+    spaces: reserve::Spaces,
     logs: RefCell<Logs>,
     journal: RefCell<Journal>,
     files: RefCell<Lru<SegmentKey, Rc<dyn DiskFile>>>,
@@ -305,9 +315,6 @@ struct Condemned {
 #[derive(Default)]
 struct State {
     failed: RefCell<Option<String>>,
-    disk_full: Cell<bool>,
-    /// The reserve has been given away.
-    reserve_spent: Cell<bool>,
     closing: Cell<bool>,
     closed: Cell<bool>,
     flush_requested: Cell<bool>,

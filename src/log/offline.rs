@@ -126,9 +126,8 @@ impl Survey {
         };
         let mut logs = BTreeMap::new();
         for shard in 0..current.shards {
-            let places = all.iter().map(|data| shard_directory(data, current.number, shard));
-            let directory = places.clone().find(|place| place.exists()).or_else(|| places.clone().next());
-            survey.read_shard(all, &directory.unwrap_or_default(), &mut logs);
+            let directory = in_use(all.iter().map(|data| shard_directory(data, current.number, shard)));
+            survey.read_shard(all, &directory, &mut logs);
         }
         survey.logs = logs.into_values().collect();
         survey
@@ -269,11 +268,23 @@ fn key(partition: TopicPartition) -> (String, i32) {
     (partition.topic.to_string(), partition.partition.get())
 }
 
-/// Where a partition's files are; in the first data directory if they are nowhere.
+/// Where a partition's files are.
 fn directory_of(all: &[PathBuf], partition: TopicPartition) -> PathBuf {
-    let mut places = all.iter().map(|data| partition_directory(data, partition));
-    let first = places.next().unwrap_or_default();
-    if first.exists() { first } else { places.find(|place| place.exists()).unwrap_or(first) }
+    in_use(all.iter().map(|data| partition_directory(data, partition)))
+}
+
+/// The first of the directories with something in it, as a start finds it (`places.rs`); of those that are all empty
+/// the first that is there. One that cannot be listed has something in it: who opens that will say why not.
+fn in_use(places: impl Iterator<Item = PathBuf>) -> PathBuf {
+    let (mut first, mut empty) = (None, None);
+    for place in places {
+        match fs::read_dir(&place).map(|mut names| names.next().is_none()) {
+            Ok(true) => empty = empty.or(Some(place)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => first = first.or(Some(place)),
+            _ => return place,
+        }
+    }
+    empty.or(first).unwrap_or_default()
 }
 
 /// The batches of a frame; `None` if they cannot be read.

@@ -219,6 +219,8 @@ pub(super) struct Log {
     pub(super) settle_queued: bool,
     /// A settling worker is at it.
     pub(super) settling: bool,
+    /// There was no space for it: it stays in its queue for a while.
+    pub(super) waits_for_space: bool,
     /// Waits in the queue of settling that goes before all other.
     pub(super) urgent_queued: bool,
     /// Space is being made ahead of the appends.
@@ -275,6 +277,7 @@ impl Log {
             recovered: Recovered::default(),
             settle_queued: false,
             settling: false,
+            waits_for_space: false,
             urgent_queued: false,
             preparing: false,
             rate: Rate::default(),

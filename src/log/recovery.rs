@@ -54,6 +54,7 @@ use crate::{
         lru::Lru,
         partition_log::{Log, NewBatch},
         replay::{Next, Replay},
+        reserve::Spaces,
         spares::Spares,
     },
     model::{LeaderEpoch, Offset, TopicPartition, TopicSettings},
@@ -127,6 +128,7 @@ impl Store {
             disk,
             clock,
             elsewhere: RefCell::default(),
+            spaces: Spaces::new(o.elsewhere.len()),
             logs: RefCell::new(Logs::default()),
             journal: RefCell::new(journal),
             files: RefCell::new(Lru::new(o.open_files_max)),
@@ -214,7 +216,7 @@ impl Store {
         owned: &HashMap<TopicPartition, Arc<TopicSettings>>,
         ids: &mut HashMap<TopicPartition, LogId>,
     ) -> Result<Option<FormerShard>, OpenError> {
-        let directory = self.former_directory(generation, shard).await;
+        let directory = self.former_directory(generation, shard).await?;
         let loaded = checkpoint::load(&*self.disk, &directory).await?;
         let broken = || OpenError::damaged(&directory, "an entry of its checkpoint cannot be read");
         let mut former =
@@ -237,7 +239,7 @@ impl Store {
         owned: &HashMap<TopicPartition, Arc<TopicSettings>>,
         ids: &mut HashMap<TopicPartition, LogId>,
     ) -> Result<(), OpenError> {
-        let directory = self.former_directory(generation, shard).await;
+        let directory = self.former_directory(generation, shard).await?;
         let from = former.checkpoint;
         let failed = |error| OpenError::io(&directory, error);
         let replay = Replay::open(&*self.disk, &directory, from.journal_id, from.replay_from).await;
@@ -467,7 +469,7 @@ impl Store {
     pub async fn adopt(&self, former: Generation) -> Result<(), OpenError> {
         let shards = self.options.generation.shards.max(1);
         for shard in (0..former.shards).filter(|shard| shard % shards == self.options.shard) {
-            let directory = self.former_directory(former.number, shard).await;
+            let directory = self.former_directory(former.number, shard).await?;
             let failed = |error| OpenError::io(&directory, error);
             if self.damaged_journals.borrow().contains(&shard) {
                 set_aside(&*self.disk, self.data_of(&directory), &directory).await?;
@@ -493,7 +495,7 @@ impl Store {
                 return Err(OpenError::io(&self.directory(), error));
             }
         }
-        self.take_reserve().await;
+        self.take_reserves().await;
         Ok(())
     }
 

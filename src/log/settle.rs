@@ -22,6 +22,7 @@ use crate::{
         commit::RETRY_INTERVAL,
         files::{is_absent, join_all},
         partition_log::{Appended, Log, NewBatch, Sealed},
+        places::LogDir,
     },
     model::{Offset, TopicPartition},
 };
@@ -102,6 +103,18 @@ impl Logs {
         self.queue(id)
     }
 
+    /// A worker puts a log back for which there was no space.
+    fn put_back(&mut self, id: LogId, urgent: bool) {
+        let Some(log) = self.by_id.get_mut(id) else { return };
+        let (queue, queued) = match urgent {
+            true => (&mut self.urgent, &mut log.urgent_queued),
+            false => (&mut self.to_settle, &mut log.settle_queued),
+        };
+        if !std::mem::replace(queued, true) {
+            queue.push_back(id);
+        }
+    }
+
     fn queue(&mut self, id: LogId) -> bool {
         let Some(log) = self.by_id.get_mut(id).filter(|log| !log.settle_queued) else { return false };
         log.settle_queued = true;
@@ -124,7 +137,7 @@ impl Logs {
             let queue = if urgent { &mut self.urgent } else { &mut self.to_settle };
             let id = queue.pop_front()?;
             match self.by_id.get_mut(id) {
-                Some(log) if log.settling => queue.push_back(id),
+                Some(log) if log.settling || log.waits_for_space => queue.push_back(id),
                 Some(log) => {
                     let queued = if urgent { &mut log.urgent_queued } else { &mut log.settle_queued };
                     *queued = false;
@@ -199,8 +212,9 @@ impl Logs {
 }
 
 impl Log {
-    /// What settling does next; nothing if fewer than `bytes_min` are pending.
-    fn next_step(&self, bytes_min: u64) -> Option<Step> {
+    /// What settling does next; nothing if fewer than `bytes_min` are pending. `ahead`: space is made for more than
+    /// is there.
+    fn next_step(&self, bytes_min: u64, ahead: bool) -> Option<Step> {
         let live = self.live.front()?;
         let segment = live.base;
         let pending = live.settle_end() - live.settled;
@@ -225,7 +239,8 @@ impl Log {
             pieces.push(piece);
         }
         if end > live.allocated {
-            return Some(Step::Allocate { segment, end: self.space_ahead(end) });
+            let end = if ahead { self.space_ahead(end) } else { block_end(end) };
+            return Some(Step::Allocate { segment, end });
         }
         Some(Step::Write { segment, position: live.settled, pieces })
     }
@@ -280,8 +295,13 @@ impl Store {
             };
             let result = self.settle_log(id).await;
             self.logs.borrow_mut().release(id);
-            if let Err((what, error)) = result {
-                self.fence(format!("{what}: {error}"));
+            match result {
+                Ok(None) => {}
+                Ok(Some(dir)) => {
+                    self.logs.borrow_mut().put_back(id, urgent);
+                    self.wait_for_space(id, dir);
+                }
+                Err((what, error)) => self.fence(format!("{what}: {error}")),
             }
             self.signals.settled.notify();
             self.signals.settle.notify();
@@ -302,10 +322,6 @@ impl Store {
             self.signals.settled.notify();
             match result {
                 Ok(()) => {}
-                // Settling will find the same, and say so.
-                Err(error) if error.kind() == io::ErrorKind::StorageFull => {
-                    self.clock.sleep(RETRY_INTERVAL).await;
-                }
                 Err(error) => self.fence(format!("space for a segment: {error}")),
             }
         }
@@ -314,6 +330,25 @@ impl Store {
     async fn prepare(&self, id: LogId) -> io::Result<()> {
         let state = |log: &mut Log| (log.partition, log.active().base, log.active().created);
         let Ok((partition, segment, created)) = self.with_log(id, state) else { return Ok(()) };
+        let dir = self.log_dir(partition);
+        if !self.may_make_ahead(dir) {
+            return Ok(());
+        }
+        let made = self.prepare_segment(id, partition, segment, created).await;
+        if is_full(&made) {
+            self.make_none_ahead(dir);
+            return Ok(());
+        }
+        made
+    }
+
+    async fn prepare_segment(
+        &self,
+        id: LogId,
+        partition: TopicPartition,
+        segment: Offset,
+        created: bool,
+    ) -> io::Result<()> {
         if !created {
             // A settling worker that is at the log might be making the same file.
             if self.with_log(id, |log| log.settling).unwrap_or(true) {
@@ -345,30 +380,45 @@ impl Store {
         Ok(())
     }
 
-    /// Settles what is due of one log. The error says what failed.
-    pub(super) async fn settle_log(&self, id: LogId) -> Result<(), (String, io::Error)> {
+    /// As [`Store::settle_log`], where nobody else does it: waits for space.
+    pub(super) async fn settle_all_of(&self, id: LogId) -> Result<(), (String, io::Error)> {
+        while self.settle_log(id).await?.is_some() {
+            self.clock.sleep(RETRY_INTERVAL).await;
+        }
+        Ok(())
+    }
+
+    /// Settles what is due of one log; says in which directory there was no space for all of it. The error says what
+    /// failed.
+    async fn settle_log(&self, id: LogId) -> Result<Option<LogDir>, (String, io::Error)> {
         loop {
             let step = self.with_log(id, |log| {
                 let bytes_min = if log.settle_all { 1 } else { SETTLE_BYTES_MIN };
-                let step = log.next_step(bytes_min);
+                let dir = self.log_dir(log.partition);
+                // What is left on a full disk is for what was acknowledged.
+                let step = log.next_step(bytes_min, !self.spaces.is_full(dir));
                 log.settle_all &= step.is_some();
-                step.map(|step| (log.partition, step))
+                step.map(|step| (log.partition, dir, step))
             });
-            let Ok(Some((partition, step))) = step else { return Ok(()) };
+            let Ok(Some((partition, dir, step))) = step else { return Ok(None) };
             let segment = match &step {
                 Step::Create { segment } | Step::Allocate { segment, .. } => *segment,
                 Step::Write { segment, .. } | Step::Seal { segment, .. } | Step::Wait { segment } => *segment,
             };
             match self.take_step(id, partition, step).await {
-                Ok(()) => self.no_longer_full(),
-                Err(error) if error.kind() == io::ErrorKind::StorageFull => self.wait_for_space().await,
+                Ok(()) => self.no_longer_full(dir),
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                    if !self.find_no_space(dir).await {
+                        return Ok(Some(dir));
+                    }
+                }
                 Err(error) => {
                     let path = self.segment_path(partition, segment, 0);
                     return Err((format!("write to {}", path.display()), error));
                 }
             }
             if self.is_over() {
-                return Ok(());
+                return Ok(None);
             }
         }
     }
@@ -456,23 +506,6 @@ impl Store {
         Ok(())
     }
 
-    pub(super) fn no_longer_full(&self) {
-        if self.state.reserve_spent.get() {
-            return;
-        }
-        if self.state.disk_full.replace(false) {
-            tracing::info!(shard = self.options.shard, "there is space on the disk again");
-        }
-    }
-
-    pub(super) async fn wait_for_space(&self) {
-        if !self.state.disk_full.replace(true) {
-            tracing::warn!(shard = self.options.shard, "no space left on the disk; appends are refused");
-        }
-        self.spend_reserve().await;
-        self.clock.sleep(RETRY_INTERVAL).await;
-    }
-
     /// Writes zeros ahead of the journal's position and adds the next file in time.
     async fn prewrite_worker(&self) {
         while !self.is_over() {
@@ -483,7 +516,7 @@ impl Store {
                 self.journal.borrow_mut().not_added();
                 match error.kind() {
                     io::ErrorKind::StorageFull => {
-                        self.spend_reserve().await;
+                        self.spend_reserve(LogDir::OWN).await;
                         self.clock.sleep(RETRY_INTERVAL).await;
                     }
                     _ => return self.fence(format!("a new journal file: {error}")),
@@ -509,6 +542,10 @@ impl Store {
 /// again.
 pub(super) fn final_error(error: io::Error) -> io::Error {
     io::Error::other(error)
+}
+
+fn is_full<T>(result: &io::Result<T>) -> bool {
+    matches!(result, Err(error) if error.kind() == io::ErrorKind::StorageFull)
 }
 
 async fn four<F: Future<Output = ()>>(worker: impl Fn() -> F) {

@@ -13,7 +13,7 @@ use std::{
     path::PathBuf,
 };
 
-use super::{LogId, Logs, Store, files::is_absent, partition_log::Sealed};
+use super::{LogId, Logs, Store, files::is_absent, partition_log::Sealed, places::LogDir};
 use crate::{
     io::{buffer::block_end, disk::Open},
     model::{Offset, TopicPartition},
@@ -77,7 +77,7 @@ impl Store {
         if !nobody_reads
             || !is_useful
             || !self.lies_here(partition)
-            || self.state.disk_full.get()
+            || self.spaces.is_full(LogDir::OWN)
             || self.state.closing.get()
         {
             return false;

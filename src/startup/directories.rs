@@ -27,6 +27,9 @@ const OTHERS_MAX: usize = crate::config::SHARDS_MAX;
 /// What a data directory has once there are logs in it, or journals.
 const DATA: [&str; 3] = ["topics", "shards", "orphaned"];
 
+/// What may be there beside: space that cores keep whose own directory is another. It is not data.
+const RESERVE: &str = "reserve";
+
 /// The right to use the directories of one broker.
 #[derive(Debug)]
 pub struct DataDirectories {
@@ -99,6 +102,8 @@ pub fn open_data_directories(settings: &Settings) -> Result<DataDirectories, Sta
                 locks.push(take_lock(&member.path)?);
                 all.push(member.path.clone());
                 remembered.push(member);
+            } else {
+                forget(&member.path)?;
             }
         }
         (format.version, format.id) = (ONE_VERSION, Some(id));
@@ -190,6 +195,17 @@ fn has_data(path: &Path) -> io::Result<bool> {
     Ok(false)
 }
 
+/// Leaves nothing in a directory that is not remembered any more: from now on no start looks there.
+fn forget(path: &Path) -> Result<(), StartError> {
+    let reserve = path.join(RESERVE);
+    match fs::remove_dir_all(&reserve) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(failed(&reserve, "remove it", source))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The one name of a directory that exists.
 fn resolved(path: &Path) -> Result<PathBuf, StartError> {
     fs::canonicalize(path).map_err(|source| failed(path, "find it", source))
@@ -250,7 +266,10 @@ mod tests {
         drop(held);
         assert_eq!(open(&a, &[Path::new(""), &c]).unwrap().all(), [a.clone(), c, b.clone()], "c again");
         fs::remove_dir_all(b.join("topics")).unwrap();
-        assert_eq!(open(&a, &[]).unwrap().all(), [a]);
+        fs::create_dir_all(b.join("reserve")).unwrap();
+        fs::write(b.join("reserve/0"), "space").unwrap();
+        assert_eq!(open(&a, &[]).unwrap().all(), [a], "a reserve is no data");
+        assert!(!b.join("reserve").exists(), "it is not left behind");
     }
 
     #[test]

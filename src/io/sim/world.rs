@@ -4,7 +4,7 @@ use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     io,
-    path::{Component, Path},
+    path::{Component, Path, PathBuf},
     rc::Rc,
     task::Waker,
 };
@@ -50,6 +50,16 @@ pub(super) struct File {
     pub(super) durable: Vec<u8>,
     /// Sectors written since they were last made durable.
     pub(super) dirty: BTreeSet<usize>,
+    /// Which of the volumes it is on.
+    volume: usize,
+}
+
+/// A directory with space of its own, and all below it.
+#[derive(Clone)]
+pub(super) struct Volume {
+    pub(super) path: PathBuf,
+    /// Bytes that its files may reserve in all.
+    pub(super) space: u64,
 }
 
 impl File {
@@ -131,7 +141,8 @@ pub(super) struct World {
     pub(super) operations: u64,
     pub(super) stop_after: Option<u64>,
     pub(super) fail_at: Option<(u64, io::ErrorKind)>,
-    pub(super) space: u64,
+    /// The first one is the whole disk, less the others.
+    pub(super) volumes: Vec<Volume>,
     pub(super) stopped: bool,
 }
 
@@ -177,7 +188,7 @@ impl World {
     pub(super) fn create_file(&mut self, path: &Path) -> io::Result<usize> {
         let (directory, name) = self.place(path)?;
         let node = self.nodes.len();
-        self.nodes.push(Node::File(File::default()));
+        self.nodes.push(Node::File(File { volume: self.volume_of(path), ..File::default() }));
         self.names(directory)?.insert(name.clone(), node);
         self.unsynced_names.push(NameChange::Link { directory, name, node });
         Ok(node)
@@ -204,6 +215,9 @@ impl World {
     }
 
     pub(super) fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        if self.volume_of(from) != self.volume_of(to) {
+            return Err(io::ErrorKind::CrossesDevices.into());
+        }
         let (from, to) = (self.place(from)?, self.place(to)?);
         let node = self.names(from.0)?.remove(&from.1).ok_or(io::ErrorKind::NotFound)?;
         self.names(to.0)?.insert(to.1.clone(), node);
@@ -269,9 +283,36 @@ impl World {
         }
     }
 
-    pub(super) fn allocated(&self) -> u64 {
-        let length = |node: &Node| if let Node::File(file) = node { file.live.len() as u64 } else { 0 };
-        self.nodes.iter().map(length).sum()
+    pub(super) fn volume_of(&self, path: &Path) -> usize {
+        let within = |volume: &Volume| path.starts_with(&volume.path);
+        self.volumes.iter().rposition(within).unwrap_or(0)
+    }
+
+    /// Bytes that the files of a volume have reserved.
+    pub(super) fn allocated(&self, volume: usize) -> u64 {
+        let (mut bytes, mut open) = (0, vec![ROOT]);
+        while let Some(node) = open.pop() {
+            match &self.nodes[node] {
+                Node::File(file) if file.volume == volume => bytes += file.live.len() as u64,
+                Node::File(_) => {}
+                Node::Directory { live, .. } => open.extend(live.values()),
+            }
+        }
+        bytes
+    }
+
+    /// Whether there is room for so many more bytes.
+    pub(super) fn take_space(&self, volume: usize, bytes: u64) -> io::Result<()> {
+        let space = self.volumes[volume].space;
+        // Most disks have no limit: their files are not counted.
+        match space == u64::MAX || self.allocated(volume).saturating_add(bytes) <= space {
+            true => Ok(()),
+            false => Err(io::ErrorKind::StorageFull.into()),
+        }
+    }
+
+    pub(super) fn volume_of_file(&mut self, node: usize) -> usize {
+        self.file(node).volume
     }
 }
 

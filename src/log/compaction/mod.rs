@@ -65,9 +65,6 @@ impl Store {
 
     /// Makes a pass over the log that needs it most. False if there was none, or it came to nothing.
     pub(super) async fn compact_dirtiest(&self) -> bool {
-        if self.state.disk_full.get() {
-            return false;
-        }
         let Some((id, candidate)) = self.dirtiest().await else { return false };
         let Ok(partition) = self.with_log(id, |log| {
             log.compacting = true;
@@ -130,7 +127,9 @@ impl Store {
     }
 
     fn candidate(&self, id: LogId) -> Option<Candidate> {
-        if !self.with_log(id, |log| log.settings.cleanup_policy.compact).ok()? {
+        let (is_compacted, partition) =
+            self.with_log(id, |log| (log.settings.cleanup_policy.compact, log.partition)).ok()?;
+        if !is_compacted || self.has_no_space(partition) {
             return None;
         }
         let stable = self.observer.borrow().clone().map_or(Offset::ZERO, |observer| observer.stable_end(id));

@@ -12,6 +12,7 @@ mod places;
 mod ranges;
 mod retention;
 mod rot;
+mod space;
 
 use std::{
     cell::RefCell,

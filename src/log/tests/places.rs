@@ -1,11 +1,11 @@
 //! Shards with data directories of their own: logs are found where they were made, whoever has them later.
 
-use std::{path::PathBuf, time::Duration};
+use std::{io, path::PathBuf, time::Duration};
 
 use super::{Broker, DATA, Ledger, partition, run, small};
 use crate::{
     io::{clock::Clock as _, sim::SimDisk},
-    log::{OpenError, StoreOptions, current_generation, format::partition_directory, remove_others},
+    log::{Elsewhere, OpenError, StoreOptions, current_generation, format::partition_directory, remove_others},
 };
 
 const OTHER: &str = "/other";
@@ -17,7 +17,7 @@ fn in_directories(all: &'static [&'static str]) -> impl Fn(&mut StoreOptions) {
         let own = all[(options.shard as usize).min(all.len() - 1)];
         options.data = PathBuf::from(own);
         let others = [DATA, OTHER].into_iter().filter(|other| *other != own);
-        options.elsewhere = others.map(PathBuf::from).collect();
+        options.elsewhere = others.map(|other| Elsewhere { data: PathBuf::from(other), reserve_bytes: 0 }).collect();
     }
 }
 
@@ -91,4 +91,29 @@ fn a_partition_that_lies_in_two_directories_is_refused() {
     });
     assert_eq!([DATA, OTHER].map(|data| has_files(&disk, data, 0)), [true; 2], "two copies");
     life(&disk, &[DATA], Some("the partition has files in"));
+}
+
+#[test]
+fn a_directory_that_cannot_be_listed_is_not_taken_for_absent() {
+    let disk = SimDisk::new(13);
+    run(&disk, async move |sim, disk| {
+        let tune = in_directories(&[OTHER]);
+        let broker = Broker::start_with(&sim, &disk, 1, 0..2, &Ledger::default(), tune).await.expect("a start");
+        broker.append(0, 9_000, 1, true).expect("room");
+        broker.drained(&disk).await;
+    });
+    disk.kill();
+    let mut refused = 0;
+    for k in 1..60 {
+        let disk = disk.copy(k);
+        let error = run(&disk, async move |sim, disk| {
+            disk.fail_at(k, io::ErrorKind::PermissionDenied);
+            Broker::start_with(&sim, &disk, 1, 0..2, &Ledger::default(), in_directories(&[DATA])).await.err()
+        });
+        match error.expect("no crash") {
+            Some(OpenError::Damaged { path, why }) => panic!("operation {k}: {}: {why}", path.display()),
+            error => refused += u32::from(error.is_some()),
+        }
+    }
+    assert!(refused > 10, "{refused} starts were refused");
 }

@@ -18,7 +18,8 @@ def start(tmp_path):
     started = []
 
     def again(*settings):
-        quick = ["--set", "group.consumer.heartbeat.interval.ms=200ms", "--set", "group.initial.rebalance.delay.ms=0"]
+        quick = ["--set", "group.consumer.min.heartbeat.interval.ms=200ms"]
+        quick += ["--set", "group.consumer.heartbeat.interval.ms=200ms", "--set", "group.initial.rebalance.delay.ms=0"]
         for setting in settings:
             quick += ["--set", setting]
         listen = started[0].address if started else "127.0.0.1:0"

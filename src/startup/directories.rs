@@ -35,6 +35,7 @@ const RESERVE: &str = "reserve";
 pub struct DataDirectories {
     all: Vec<PathBuf>,
     of_shards: Vec<PathBuf>,
+    #[allow(dead_code, reason = "held for their Drop")]
     pub(super) locks: Vec<DataLock>,
 }
 

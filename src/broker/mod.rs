@@ -53,8 +53,8 @@ use crate::{
         send::{FilePath, Sending},
     },
     log::{
-        CompactionOptions, Elsewhere, Generation, OpenError, Store, StoreOptions, current_generation, move_orphans,
-        publish_generation, remove_others,
+        CompactionOptions, Elsewhere, Generation, OpenError, Store, StoreOptions, current_generation,
+        move_orphans, publish_generation, remove_others,
     },
     metrics::{Counter, Gauge, ShardMetrics, Snapshot},
     model::{Broker, ClusterView, ErrorCode, ShardId, TopicPartition},

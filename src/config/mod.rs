@@ -100,7 +100,7 @@ pub struct Settings {
     pub fetch_path: FetchPath,
     /// `log.retention.check.interval.ms`
     pub retention_check_interval_ms: u64,
-    /// `disk.reserve.bytes`, of all shards of a data directory together.
+    /// `disk.reserve.bytes`, of all shards together whose own a data directory is, and of all others with logs there.
     pub disk_reserve_bytes: u64,
     /// `scrub.interval.ms`
     pub scrub_interval_ms: u64,

@@ -313,7 +313,7 @@ const OWN: &[Row] = &[
     row("log.retention.check.interval.ms", "5min", number(Milliseconds, 1..=i64::MAX, |d, n| d.settings.retention_check_interval_ms = n as u64),
         "How often partitions are looked through for segments that have expired."),
     row("disk.reserve.bytes", "64MiB", number(Bytes, 0..=1 << 40, |d, n| d.settings.disk_reserve_bytes = n as u64),
-        "Space kept in each data directory for a full disk, at most a twentieth of it: then produce is refused, all else goes on, and a stop ends cleanly; 0: none."),
+        "Space kept in each data directory for a full disk, at most a twentieth of it, by the cores whose own it is, and at most as much again by others with logs in it: then produce to logs in it, and to all of the cores whose own it is, is refused, all else goes on, and a stop ends cleanly; 0: none."),
     row("scrub.interval.ms", "7d", number(Milliseconds, 1..=i64::MAX, |d, n| d.settings.scrub_interval_ms = n as u64),
         "Every sealed segment is compared with its checksums once in this time."),
 

@@ -24,7 +24,7 @@
 //!
 //! In the order to read them: `calls.rs` and `lifecycle.rs` (what is asked of a store), [`format`] (bytes on
 //! disk), `partition_log.rs` (one log's state), `tail.rs` (memory), `journal.rs`, `commit.rs` and `vouch.rs`
-//! (group commit), `settle.rs` and `extents.rs` (segments), `checkpoint.rs` (what) and `checkpointing.rs` (when),
+//! (group commit), `settle.rs`, `ahead.rs` and `extents.rs` (segments), `checkpoint.rs` (what) and `checkpointing.rs` (when),
 //! [`recovery`] and `replay.rs` (after a crash), [`generation`] (which shards' directories are valid), `places.rs`
 //! (which data directory a log lies in),
 //! `compaction` (the last record of each key), `retention.rs`, [`sidecar`], `audit.rs` and `integrity.rs`
@@ -32,6 +32,7 @@
 //! again), `reserve.rs` (a full disk), `reader.rs`, `ranges.rs`, `time.rs`,
 //! [`index`], [`leader_epochs`]; `files.rs`, `lru.rs` and `slab.rs` are bounded caches and names.
 
+mod ahead;
 mod audit;
 mod calls;
 mod checkpoint;

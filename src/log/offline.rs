@@ -485,3 +485,24 @@ fn read_small(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
     }
     fs::read(path)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{PartitionIndex, TopicId};
+
+    #[test]
+    fn a_partition_is_read_where_it_has_files_and_not_from_an_empty_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let all = ["a", "b", "c"].map(|name| directory.path().join(name));
+        let partition =
+            TopicPartition { topic: TopicId::from_bytes([7; 16]), partition: PartitionIndex::new(3) };
+        let places = all.clone().map(|data| partition_directory(&data, partition));
+        assert_eq!(directory_of(&all, partition), places[0], "nowhere");
+        fs::create_dir_all(&places[1]).unwrap();
+        assert_eq!(directory_of(&all, partition), places[1], "all of it is in the journal");
+        fs::create_dir_all(&places[2]).unwrap();
+        fs::write(places[2].join(segment_name(Offset::ZERO, 0)), "x").unwrap();
+        assert_eq!(directory_of(&all, partition), places[2]);
+    }
+}

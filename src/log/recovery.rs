@@ -48,6 +48,7 @@ use crate::{
         checkpoint::{self, Checkpoint},
         checkpointing::Pictured,
         compaction::replace::Replacement,
+        files::is_absent,
         format::{BATCH_HEADER_BYTES, BatchHead, Frame, FrameKind, journal_name, slot_in_name},
         generation::set_aside,
         journal::Journal,
@@ -156,8 +157,8 @@ impl Store {
         owned: HashMap<TopicPartition, Arc<TopicSettings>>,
     ) -> Result<Vec<RecoveredLog>, OpenError> {
         let directory = self.directory();
-        if self.disk.list(&directory).await.is_ok() {
-            let removed = self.disk.remove_directory(&directory).await;
+        let removed = self.disk.remove_directory(&directory).await;
+        if !is_absent(&removed) {
             removed.map_err(|error| OpenError::io(&directory, error))?;
         }
         let made = self.disk.create_directories(&directory).await;

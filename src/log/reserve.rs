@@ -102,7 +102,10 @@ impl Store {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::StorageFull => {
                     self.spaces.of(dir).is_spent.set(true);
-                    self.fill(dir, "no space on the disk for the reserve; appends are refused until there is");
+                    self.fill(
+                        dir,
+                        "no space on the disk for the reserve; appends are refused until there is",
+                    );
                 }
                 // It is an aid: what else the disk refuses shows elsewhere.
                 Err(error) => {

@@ -5,8 +5,8 @@
 //! written padded, the file is synced and cut to its exact length, and nothing touches it again.
 //!
 //! Several workers take logs from one queue; a log is with one worker at a time. Space is reserved ahead
-//! in steps that follow the segment's size, here and never on the way of an append: a full disk stops
-//! settling, which tries again every so often, and appends are refused meanwhile.
+//! (`ahead.rs`), or here, and never on the way of an append: a log for which there is none goes back to its queue
+//! for a while, and appends are refused meanwhile (`reserve.rs`).
 
 use std::{io, rc::Rc};
 
@@ -29,12 +29,6 @@ use crate::{
 
 /// Bytes that must be pending before a log is settled without a checkpoint asking for it.
 const SETTLE_BYTES_MIN: u64 = 128 * 1024;
-/// Smallest step in which a segment's space is reserved; slower logs have none made ahead.
-const ALLOCATE_BYTES_MIN: u64 = 64 * 1024;
-/// Seconds of appends, at the log's present rate, that a step is for.
-const ALLOCATE_SECONDS: u64 = 4;
-/// Largest step.
-const ALLOCATE_BYTES_MAX: u64 = 64 << 20;
 /// Bytes of one log written side by side.
 const WRITE_BYTES_MAX: u64 = 2 << 20;
 
@@ -244,30 +238,6 @@ impl Log {
         }
         Some(Step::Write { segment, position: live.settled, pieces })
     }
-
-    /// How far to reserve a segment of which `end` bytes are needed.
-    fn space_ahead(&self, end: u64) -> u64 {
-        let step = self.space_step();
-        // What a segment may still grow to is no use to it beyond `segment.bytes`.
-        let ahead = (end + step).min(block_end(self.settings.segment_bytes));
-        block_end(ahead.max(end))
-    }
-
-    fn space_step(&self) -> u64 {
-        let rate = self.rate.bytes_per_second();
-        (rate * ALLOCATE_SECONDS).clamp(ALLOCATE_BYTES_MIN, ALLOCATE_BYTES_MAX)
-    }
-
-    /// Space should be made for the active segment before the appends come to its end.
-    fn wants_space(&self) -> bool {
-        let live = self.active();
-        let rate = self.rate.bytes_per_second();
-        if self.preparing || live.rolled || rate < ALLOCATE_BYTES_MIN {
-            return false;
-        }
-        let left = live.allocated.saturating_sub(live.end);
-        !live.created || (left < self.space_step() / 2 && self.space_ahead(live.end) > live.allocated)
-    }
 }
 
 impl Store {
@@ -307,77 +277,6 @@ impl Store {
             self.signals.settle.notify();
             self.signals.extent.notify();
         }
-    }
-
-    /// Makes files, and space in them, ahead of logs that grow.
-    async fn prepare_worker(&self) {
-        while !self.is_over() {
-            let next = self.logs.borrow_mut().to_prepare.pop_front();
-            let Some(id) = next else {
-                self.signals.settle.notified().await;
-                continue;
-            };
-            let result = self.prepare(id).await;
-            let _ = self.with_log(id, |log| log.preparing = false);
-            self.signals.settled.notify();
-            match result {
-                Ok(()) => {}
-                Err(error) => self.fence(format!("space for a segment: {error}")),
-            }
-        }
-    }
-
-    async fn prepare(&self, id: LogId) -> io::Result<()> {
-        let state = |log: &mut Log| (log.partition, log.active().base, log.active().created);
-        let Ok((partition, segment, created)) = self.with_log(id, state) else { return Ok(()) };
-        let dir = self.log_dir(partition);
-        if !self.may_make_ahead(dir) {
-            return Ok(());
-        }
-        let made = self.prepare_segment(id, partition, segment, created).await;
-        if is_full(&made) {
-            self.make_none_ahead(dir);
-            return Ok(());
-        }
-        made
-    }
-
-    async fn prepare_segment(
-        &self,
-        id: LogId,
-        partition: TopicPartition,
-        segment: Offset,
-        created: bool,
-    ) -> io::Result<()> {
-        if !created {
-            // A settling worker that is at the log might be making the same file.
-            if self.with_log(id, |log| log.settling).unwrap_or(true) {
-                return Ok(());
-            }
-            self.create_segment(id, partition, segment).await?;
-        }
-        let end = |log: &mut Log| {
-            let live = log.active();
-            (live.base == segment).then(|| log.space_ahead(live.end))
-        };
-        let Some(end) = self.with_log(id, end).ok().flatten() else { return Ok(()) };
-        self.allocate(id, partition, segment, end).await
-    }
-
-    async fn allocate(
-        &self,
-        id: LogId,
-        partition: TopicPartition,
-        segment: Offset,
-        end: u64,
-    ) -> io::Result<()> {
-        let file = self.segment_file(id, partition, segment, Open::Existing).await?;
-        file.allocate(end).await?;
-        let _ = self.with_log(id, |log| {
-            let live = log.live_segment(segment);
-            live.map(|live| live.allocated = live.allocated.max(end))
-        });
-        Ok(())
     }
 
     /// As [`Store::settle_log`], where nobody else does it: waits for space.
@@ -481,7 +380,12 @@ impl Store {
 
     /// Makes a segment's file, durably named. What it holds beyond the log's end is of no meaning: the file may
     /// have been another segment before.
-    async fn create_segment(&self, id: LogId, partition: TopicPartition, segment: Offset) -> io::Result<()> {
+    pub(super) async fn create_segment(
+        &self,
+        id: LogId,
+        partition: TopicPartition,
+        segment: Offset,
+    ) -> io::Result<()> {
         let directory = self.partition_directory(partition);
         if is_absent(&self.disk.list(&directory).await) {
             self.disk.create_directories(&directory).await?;
@@ -542,10 +446,6 @@ impl Store {
 /// again.
 pub(super) fn final_error(error: io::Error) -> io::Error {
     io::Error::other(error)
-}
-
-fn is_full<T>(result: &io::Result<T>) -> bool {
-    matches!(result, Err(error) if error.kind() == io::ErrorKind::StorageFull)
 }
 
 async fn four<F: Future<Output = ()>>(worker: impl Fn() -> F) {

@@ -65,7 +65,7 @@ macro_rules! gauges {
 gauges! {
     Serving, "serving", "1 while the core takes requests.";
     Failed, "storage_failed", "1 once the core's disk has failed: it takes nothing more until a restart.";
-    DiskFull, "disk_full", "1 while appends are refused for want of space.";
+    DiskFull, "disk_full", "1 while appends are refused for want of space, to all logs of the core or to those in one data directory.";
     Partitions, "partitions", "Partitions on this core.";
     UnsettledBytes, "unsettled_bytes", "Bytes in the journal that have not reached their segments.";
     UnsettledMaxBytes, "unsettled_bytes_max", "Unsettled bytes above which appends wait (shards.unsettled.bytes.max).";
@@ -76,7 +76,7 @@ gauges! {
     BudgetBytes, "memory_budget_bytes", "Memory that requests in flight may hold.";
     DiskBytes, "disk_bytes", "Size of the file system that the data directory is on.";
     DiskUsableBytes, "disk_usable_bytes", "What of it the broker may still use.";
-    ReserveBytes, "disk_reserve_bytes", "Disk space that is kept for a full disk; 0 while it is spent.";
+    ReserveBytes, "disk_reserve_bytes", "Disk space that is kept for a full disk in the core's own data directory; 0 while it is spent.";
     SpansMatched, "checksum_spans_matched", "Spans of segments that were compared with their checksums and matched.";
     SpansDamaged, "checksum_spans_damaged", "Spans of segments that are not what was appended.";
     SidecarsRebuilt, "checksum_files_rebuilt", "Checksum files that were missing or damaged and made anew.";

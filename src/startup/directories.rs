@@ -200,9 +200,7 @@ fn has_data(path: &Path) -> io::Result<bool> {
 fn forget(path: &Path) -> Result<(), StartError> {
     let reserve = path.join(RESERVE);
     match fs::remove_dir_all(&reserve) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(failed(&reserve, "remove it", source))
-        }
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(failed(&reserve, "remove it", source)),
         _ => Ok(()),
     }
 }

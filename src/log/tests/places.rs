@@ -5,7 +5,9 @@ use std::{io, path::PathBuf, time::Duration};
 use super::{Broker, DATA, Ledger, partition, run, small};
 use crate::{
     io::{clock::Clock as _, sim::SimDisk},
-    log::{Elsewhere, OpenError, StoreOptions, current_generation, format::partition_directory, remove_others},
+    log::{
+        Elsewhere, OpenError, StoreOptions, current_generation, format::partition_directory, remove_others,
+    },
 };
 
 const OTHER: &str = "/other";
@@ -17,7 +19,8 @@ fn in_directories(all: &'static [&'static str]) -> impl Fn(&mut StoreOptions) {
         let own = all[(options.shard as usize).min(all.len() - 1)];
         options.data = PathBuf::from(own);
         let others = [DATA, OTHER].into_iter().filter(|other| *other != own);
-        options.elsewhere = others.map(|other| Elsewhere { data: PathBuf::from(other), reserve_bytes: 0 }).collect();
+        options.elsewhere =
+            others.map(|other| Elsewhere { data: PathBuf::from(other), reserve_bytes: 0 }).collect();
     }
 }
 
@@ -98,7 +101,8 @@ fn a_directory_that_cannot_be_listed_is_not_taken_for_absent() {
     let disk = SimDisk::new(13);
     run(&disk, async move |sim, disk| {
         let tune = in_directories(&[OTHER]);
-        let broker = Broker::start_with(&sim, &disk, 1, 0..2, &Ledger::default(), tune).await.expect("a start");
+        let broker =
+            Broker::start_with(&sim, &disk, 1, 0..2, &Ledger::default(), tune).await.expect("a start");
         broker.append(0, 9_000, 1, true).expect("room");
         broker.drained(&disk).await;
     });

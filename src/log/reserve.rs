@@ -83,13 +83,14 @@ impl Store {
         self.spaces.any_full() && (is_full(LogDir::OWN) || is_full(self.log_dir(partition)))
     }
 
-    /// Whether space may be made in a directory before it is needed.
+    /// Whether space may be made in a directory before it is needed: what is left on a full disk is for what was
+    /// acknowledged.
     pub(super) fn may_make_ahead(&self, dir: LogDir) -> bool {
         let from_ms = self.spaces.of(dir).ahead_from_ms.get();
         !self.spaces.is_full(dir) && (from_ms == 0 || self.clock.monotonic_ms() >= from_ms)
     }
 
-    /// There was no space to make ahead: settling will find the same, and say so.
+    /// There was no space to make ahead: for a while only what is needed is asked for.
     pub(super) fn make_none_ahead(&self, dir: LogDir) {
         let from_ms = self.clock.monotonic_ms() + RETRY_INTERVAL.as_millis() as u64;
         self.spaces.of(dir).ahead_from_ms.set(from_ms);

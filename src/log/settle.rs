@@ -294,12 +294,12 @@ impl Store {
             let step = self.with_log(id, |log| {
                 let bytes_min = if log.settle_all { 1 } else { SETTLE_BYTES_MIN };
                 let dir = self.log_dir(log.partition);
-                // What is left on a full disk is for what was acknowledged.
-                let step = log.next_step(bytes_min, !self.spaces.is_full(dir));
+                let ahead = self.may_make_ahead(dir);
+                let step = log.next_step(bytes_min, ahead);
                 log.settle_all &= step.is_some();
-                step.map(|step| (log.partition, dir, step))
+                step.map(|step| (log.partition, dir, ahead && matches!(step, Step::Allocate { .. }), step))
             });
-            let Ok(Some((partition, dir, step))) = step else { return Ok(None) };
+            let Ok(Some((partition, dir, ahead, step))) = step else { return Ok(None) };
             let segment = match &step {
                 Step::Create { segment } | Step::Allocate { segment, .. } => *segment,
                 Step::Write { segment, .. } | Step::Seal { segment, .. } | Step::Wait { segment } => *segment,
@@ -307,7 +307,10 @@ impl Store {
             match self.take_step(id, partition, step).await {
                 Ok(()) => self.no_longer_full(dir),
                 Err(error) if error.kind() == io::ErrorKind::StorageFull => {
-                    if !self.find_no_space(dir).await {
+                    if ahead {
+                        // What is needed now may still be there.
+                        self.make_none_ahead(dir);
+                    } else if !self.find_no_space(dir).await {
                         return Ok(Some(dir));
                     }
                 }

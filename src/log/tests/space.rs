@@ -117,7 +117,8 @@ fn a_full_directory_settles_what_it_took_and_refuses_its_own_logs_until_its_rese
         assert_eq!(reserved(&disk, OTHER), [RESERVE_BYTES as usize]);
         let (store, internal) = broker.log(3);
         store.append_on_reserve(internal).expect("a log");
-        disk.set_space_beyond(other(), 0);
+        // Less than a log has made ahead of it, more than it needs at once.
+        disk.set_space_beyond(other(), 30_000);
         fill(&broker, &disk, OTHER_LOG).await;
         assert!(store.is_disk_full());
         // Several times what the journal holds: nothing that it still has is pinned by the other directory.

@@ -1,6 +1,7 @@
 //! A shard whose logs lie on two disks, of which one is full.
 
 use std::{
+    ops::Range,
     path::{Path, PathBuf},
     rc::Rc,
     time::Duration,
@@ -8,7 +9,7 @@ use std::{
 
 use futures_lite::future;
 
-use super::{Broker, DATA, Ledger, partition, run, small};
+use super::{Broker, DATA, LONG, Ledger, partition, run, small};
 use crate::{
     io::{
         clock::Clock as _,
@@ -45,23 +46,23 @@ async fn start(
     sim: &Rc<Sim>,
     disk: &SimDisk,
     shards: u32,
-    logs: i32,
+    logs: Range<i32>,
     ledger: &Ledger,
     tune: impl Fn(&mut StoreOptions),
 ) -> Broker {
     let current = current_generation(disk, DATA.as_ref()).await.expect("sound");
     remove_others(disk, OTHER.as_ref(), current).await.expect("removed");
-    Broker::start_with(sim, disk, shards, 0..logs, ledger, tune).await.expect("a start")
+    Broker::start_with(sim, disk, shards, logs, ledger, tune).await.expect("a start")
 }
 
 /// A disk with logs in both directories, of which the next shard has all.
-fn with_logs(seed: u64, logs: i32, ledger: &Ledger) -> SimDisk {
+fn with_logs(seed: u64, logs: Range<i32>, ledger: &Ledger) -> SimDisk {
     let disk = SimDisk::new(seed);
     disk.mount(OTHER.as_ref());
     let ledger = ledger.clone();
     run(&disk, async move |sim, disk| {
-        let broker = start(&sim, &disk, 2, logs, &ledger, two_disks).await;
-        for index in 0..logs {
+        let broker = start(&sim, &disk, 2, logs.clone(), &ledger, two_disks).await;
+        for index in logs {
             broker.append(index, 500, 1, true).expect("there is room");
         }
         broker.drained(&disk).await;
@@ -111,9 +112,9 @@ async fn check_served(broker: &Broker, logs: i32) {
 #[test]
 fn a_full_directory_settles_what_it_took_and_refuses_its_own_logs_until_its_reserve_is_whole() {
     let ledger = Ledger::default();
-    let disk = with_logs(61, 4, &ledger);
+    let disk = with_logs(61, 0..4, &ledger);
     run(&disk, async move |sim, disk| {
-        let broker = start(&sim, &disk, 1, 4, &ledger, one_disk).await;
+        let broker = start(&sim, &disk, 1, 0..4, &ledger, one_disk).await;
         assert_eq!(reserved(&disk, OTHER), [RESERVE_BYTES as usize]);
         let (store, internal) = broker.log(3);
         store.append_on_reserve(internal).expect("a log");
@@ -150,11 +151,34 @@ fn a_full_directory_settles_what_it_took_and_refuses_its_own_logs_until_its_rese
 }
 
 #[test]
+fn a_directory_is_full_once_what_is_needed_does_not_fit_and_not_what_is_made_ahead() {
+    let ledger = Ledger::default();
+    let logs = LONG..LONG + 2;
+    let disk = with_logs(66, logs.clone(), &ledger);
+    run(&disk, async move |sim, disk| {
+        let broker = start(&sim, &disk, 1, logs, &ledger, one_disk).await;
+        disk.set_space_beyond(other(), 40_000);
+        for _ in 0..3 {
+            broker.append(LONG + 1, 4_000, 1, true).expect("there is some room");
+            for _ in 0..100 {
+                disk.sleep(Duration::from_millis(10)).await;
+                assert!(!broker.stores[0].is_disk_full());
+            }
+        }
+        let files = disk.files(&partition_directory(OTHER.as_ref(), partition(LONG + 1)));
+        let settled: usize = files.iter().map(|(_, bytes)| bytes.len()).sum();
+        assert!(settled >= 8_192, "{settled} bytes are in segments");
+        fill(&broker, &disk, LONG + 1).await;
+    })
+    .expect("no crash");
+}
+
+#[test]
 fn a_full_own_directory_refuses_the_logs_of_every_directory() {
     let ledger = Ledger::default();
-    let disk = with_logs(62, 2, &ledger);
+    let disk = with_logs(62, 0..2, &ledger);
     run(&disk, async move |sim, disk| {
-        let broker = start(&sim, &disk, 1, 2, &ledger, one_disk).await;
+        let broker = start(&sim, &disk, 1, 0..2, &ledger, one_disk).await;
         disk.set_space_beyond(DATA.as_ref(), 0);
         fill(&broker, &disk, OWN_LOG).await;
         assert!(is_refused(&broker, OTHER_LOG), "it would go through the journal");
@@ -171,10 +195,10 @@ fn a_full_own_directory_refuses_the_logs_of_every_directory() {
 #[test]
 fn a_stop_with_a_full_directory_is_clean_and_the_next_start_finds_only_that_one_full() {
     let ledger = Ledger::default();
-    let disk = with_logs(63, 2, &ledger);
+    let disk = with_logs(63, 0..2, &ledger);
     let theirs = ledger.clone();
     run(&disk, async move |sim, disk| {
-        let broker = start(&sim, &disk, 1, 2, &theirs, one_disk).await;
+        let broker = start(&sim, &disk, 1, 0..2, &theirs, one_disk).await;
         disk.set_space_beyond(other(), 0);
         fill(&broker, &disk, OTHER_LOG).await;
         broker.append(OWN_LOG, 4_000, 1, true).expect("its directory has space");
@@ -184,7 +208,7 @@ fn a_stop_with_a_full_directory_is_clean_and_the_next_start_finds_only_that_one_
     .expect("no crash");
     disk.kill();
     run(&disk, async move |sim, disk| {
-        let broker = start(&sim, &disk, 1, 2, &ledger, one_disk).await;
+        let broker = start(&sim, &disk, 1, 0..2, &ledger, one_disk).await;
         assert!(is_refused(&broker, OTHER_LOG), "there is no space for its reserve");
         broker.append(OWN_LOG, 4_000, 1, true).expect("its directory has space");
         disk.set_space_beyond(other(), 2 * RESERVE_BYTES);
@@ -199,7 +223,7 @@ fn a_stop_with_a_full_directory_is_clean_and_the_next_start_finds_only_that_one_
 #[test]
 fn logs_that_wait_for_space_hold_up_no_other_and_can_be_deleted() {
     let ledger = Ledger::default();
-    let disk = with_logs(64, 16, &ledger);
+    let disk = with_logs(64, 0..16, &ledger);
     run(&disk, async move |sim, disk| {
         let tune = |options: &mut StoreOptions| {
             one_disk(options);
@@ -208,7 +232,7 @@ fn logs_that_wait_for_space_hold_up_no_other_and_can_be_deleted() {
             options.unsettled_bytes_max = 1 << 20;
             options.extent_bytes_min = usize::MAX;
         };
-        let broker = start(&sim, &disk, 1, 16, &ledger, tune).await;
+        let broker = start(&sim, &disk, 1, 0..16, &ledger, tune).await;
         disk.set_space_beyond(other(), 0);
         // Each has more than a segment, before anybody finds that there is no space.
         for index in (0..16).filter(|index| index % 2 == 1) {
@@ -246,19 +270,19 @@ fn logs_that_wait_for_space_hold_up_no_other_and_can_be_deleted() {
 #[test]
 fn a_reserve_elsewhere_goes_with_the_last_log_there_and_with_the_next_start() {
     let ledger = Ledger::default();
-    let disk = with_logs(65, 4, &ledger);
+    let disk = with_logs(65, 0..4, &ledger);
     for life in 0..2 {
         let theirs = ledger.clone();
         run(&disk, async move |sim, disk| {
             // Shard 1 is at home there now, and shard 0 is not.
-            let broker = start(&sim, &disk, 2, 4, &theirs, two_disks).await;
+            let broker = start(&sim, &disk, 2, 0..4, &theirs, two_disks).await;
             assert_eq!(disk.files(&other().join("reserve")), [], "life {life}");
             check_served(&broker, 4).await;
         });
         disk.kill();
         let theirs = ledger.clone();
         run(&disk, async move |sim, disk| {
-            let broker = start(&sim, &disk, 1, 4, &theirs, one_disk).await;
+            let broker = start(&sim, &disk, 1, 0..4, &theirs, one_disk).await;
             let reserves = || disk.files(&other().join("reserve")).len();
             assert_eq!(reserves(), 1);
             if life == 0 {

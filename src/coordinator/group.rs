@@ -1,9 +1,11 @@
 //! One group: its members, under the protocol that they speak, and its offsets.
 //!
 //! A plain state machine. A request and the [`World`] as it is go in; a [`Turn`] comes out: the answer, what is to be
-//! stored before it is given, and answers to requests that have waited. What members ask is in [`requests`].
+//! stored before it is given, and answers to requests that have waited. What members ask is in [`requests`], what is done if it could not be stored in
+//! `restate`.
 
 pub mod requests;
+mod restate;
 
 use super::{
     classic::{ClassicGroup, Effects, GroupLimits, Snapshot, State},
@@ -38,7 +40,7 @@ pub struct World<'a> {
 /// What comes of a request, or of time. `T`: see [`ClassicGroup`].
 #[derive(Debug)]
 pub struct Turn<T, A> {
-    /// What is to be stored, in this order. It holds already.
+    /// What is to be stored, in this order. It holds already; see [`Group::restated`] if it cannot be stored.
     pub records: Vec<GroupRecord>,
     /// Answers to requests that have waited.
     pub effects: Effects<T>,

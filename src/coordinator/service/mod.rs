@@ -98,6 +98,16 @@ struct Held {
     /// Where in the log each of its offsets came from: of two commits the later one stays, in whichever order
     /// they are done.
     applied_to: HashMap<Partition, Offset>,
+    /// What turns said and could not be stored: it is to be, before the group takes another. Of few turns at most:
+    /// those that were under way when the first of them failed, and those that time takes.
+    unstored: Vec<GroupRecord>,
+}
+
+impl Held {
+    /// Nothing of it is worth keeping.
+    fn is_nothing(&self) -> bool {
+        self.unstored.is_empty() && self.group.is_nothing()
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -269,7 +279,7 @@ impl Coordinator {
 
     fn held(&self, wall_ms: i64) -> Held {
         let group = Group::new(self.settings.limits, wall_ms);
-        Held { group, timer_ms: None, applied_to: HashMap::new() }
+        Held { group, timer_ms: None, applied_to: HashMap::new(), unstored: Vec::new() }
     }
 
     fn world<'a>(&self, group: &'a str, view: &'a ClusterView) -> World<'a> {
@@ -315,7 +325,7 @@ impl Coordinator {
             }
         }
         let mut groups = self.groups.borrow_mut();
-        if groups.get(id).is_some_and(|held| held.group.is_nothing()) {
+        if groups.get(id).is_some_and(Held::is_nothing) {
             groups.remove(id);
         }
         Some((records, answer))
@@ -327,24 +337,25 @@ impl Coordinator {
         id: &str,
         take: impl FnOnce(&mut Group<Ticket>, World<'_>) -> Turn<Ticket, A>,
     ) -> Result<A, CoordinatorError> {
-        let (records, answer) = self.turn(id, take).ok_or(GroupError::UnknownMember)?;
-        if !records.is_empty() {
-            self.store(id, records).await?;
+        let has_unstored = self.groups.borrow().get(id).is_some_and(|held| !held.unstored.is_empty());
+        if has_unstored {
+            self.store_turn(id, Vec::new()).await?;
         }
+        let (records, answer) = self.turn(id, take).ok_or(GroupError::UnknownMember)?;
+        self.store_turn(id, records).await?;
         Ok(answer)
     }
 
     /// Lets time act on a group.
     fn tick(self: &Rc<Self>, id: &str) {
         let Some((records, ())) = self.turn(id, Group::tick) else { return };
-        if records.is_empty() {
+        if records.is_empty() && self.groups.borrow().get(id).is_none_or(|held| held.unstored.is_empty()) {
             return;
         }
-        let (stored, group) = (self.store(id, records), id.to_owned());
+        let (stored, group) = (self.store_turn(id, records), id.to_owned());
         spawn(Queue::Foreground, async move {
             if let Err(error) = stored.await {
-                // After a restart its members have a session again, and lose it again.
-                tracing::warn!(group, %error, "members that are gone could not be stored");
+                tracing::warn!(group, %error, "members that are gone could not be stored yet");
             }
         });
     }

@@ -33,7 +33,7 @@ impl Coordinator {
             GroupRecord::Group { group: id.to_owned(), state }
         };
         let (coordinator, id) = (self.clone(), id.to_owned());
-        let stored = self.store(&id, vec![record]);
+        let stored = self.store(&id, &[record]);
         spawn(Queue::Foreground, async move {
             let ok = stored.await.is_ok();
             // The group may have gone, or over to the other protocol, which has stored itself since.
@@ -46,11 +46,11 @@ impl Coordinator {
     pub(super) fn store(
         self: &Rc<Self>,
         group: &str,
-        records: Vec<GroupRecord>,
+        records: &[GroupRecord],
     ) -> impl Future<Output = Result<Offset, CoordinatorError>> + use<> {
         let produced = self.home(group).ok_or(CoordinatorError::NotCoordinator).and_then(|home| {
             let now_ms = self.shard.clock().wall_ms();
-            let batches = batches_of(&records, now_ms).ok_or(CoordinatorError::NotStored)?;
+            let batches = batches_of(records, now_ms).ok_or(CoordinatorError::NotStored)?;
             let mut done = Vec::with_capacity(batches.len());
             for batch in batches {
                 let topic = self.topic().ok_or(CoordinatorError::NotCoordinator)?;
@@ -77,13 +77,45 @@ impl Coordinator {
         }
     }
 
+    /// Stores what a turn said, now, and before it what could not be stored of earlier ones.
+    ///
+    /// If it cannot be stored it holds all the same, and is kept in mind until it is.
+    pub(super) fn store_turn(
+        self: &Rc<Self>,
+        id: &str,
+        mut records: Vec<GroupRecord>,
+    ) -> impl Future<Output = Result<(), CoordinatorError>> + use<> {
+        {
+            let (view, mut groups) = (self.shard().view(), self.groups.borrow_mut());
+            if let Some(held) = groups.get_mut(id).filter(|held| !held.unstored.is_empty()) {
+                let mut all = std::mem::take(&mut held.unstored);
+                all.append(&mut records);
+                records = held.group.restated(self.world(id, &view), &all);
+            }
+        }
+        let stored = (!records.is_empty()).then(|| self.store(id, &records));
+        let (coordinator, id) = (self.clone(), id.to_owned());
+        async move {
+            let Some(stored) = stored else { return Ok(()) };
+            let stored = stored.await;
+            if let Err(error) = stored {
+                let wall_ms = coordinator.shard().clock().wall_ms();
+                let mut groups = coordinator.groups.borrow_mut();
+                let held = groups.entry(id).or_insert_with(|| coordinator.held(wall_ms));
+                held.unstored.append(&mut records);
+                return Err(error);
+            }
+            Ok(())
+        }
+    }
+
     /// Stores records, then lets the group have them.
     pub(super) async fn store_and_apply(
         self: &Rc<Self>,
         group: &str,
         records: Vec<GroupRecord>,
     ) -> Result<(), CoordinatorError> {
-        let stored = self.store(group, records.clone());
+        let stored = self.store(group, &records);
         let at = stored.await?;
         let view = self.shard.view();
         let world = self.world(group, &view);
@@ -106,7 +138,7 @@ impl Coordinator {
                 GroupRecord::Group { .. } | GroupRecord::Consumer { .. } => {}
             }
         }
-        if held.group.is_nothing() {
+        if held.is_nothing() {
             groups.remove(group);
         }
         Ok(())

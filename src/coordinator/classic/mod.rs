@@ -742,8 +742,9 @@ impl<T> ClassicGroup<T> {
     pub fn stored(&mut self, now_ms: u64, generation: i32, ok: bool) -> Effects<T> {
         let mut effects = Vec::new();
         if !self.storing || self.state != State::CompletingRebalance || generation != self.generation {
-            if let Some(Returning { ticket, joined }) =
-                self.returning.pop_front_if(|returning| returning.joined.generation == generation)
+            let is_next = |next: &Returning<T>| next.joined.generation == generation;
+            if self.returning.front().is_some_and(is_next)
+                && let Some(Returning { ticket, joined }) = self.returning.pop_front()
             {
                 // Its session counts from the answer on.
                 if let Some(member) = self.members.get_mut(&joined.member_id) {

@@ -207,7 +207,9 @@ impl Seat {
                 break;
             }
         }
-        commits.finish(self.clock.now());
+        let now = self.clock.now();
+        outcome.ended.insert(Role::Commit, now);
+        commits.finish(now);
         // A coordinator that does not hear it notices by itself.
         let _ = member.leave();
         Ok(outcome)

@@ -53,12 +53,17 @@ impl Worker {
         let plan = Arc::clone(&self.task.plan);
         let version = self.task.topology.produce_version;
         while let Some((request, answer)) = self.links[at].connection.next_answer(version)? {
+            let partition = |batch: &Batch| self.lanes[batch.stream].stream.seat.partition;
+            let unsaid = request.batches.iter().map(partition).find(|index| answer.of(*index).is_none());
+            if let Some(index) = unsaid {
+                self.links[at].connection.unanswered(request);
+                return Err(io::Error::other(format!("no answer for partition {index}")));
+            }
             self.answered(&request, now);
             for batch in &request.batches {
                 let records = &batch.records;
                 let seat = self.lanes[batch.stream].stream.seat;
-                let missing = || io::Error::other(format!("no answer for partition {}", seat.partition));
-                let answer = answer.of(seat.partition).ok_or_else(missing)?;
+                let Some(answer) = answer.of(seat.partition) else { continue };
                 let code = answer.error_code;
                 let lane = &mut self.lanes[batch.stream];
                 let idempotent = lane.author.is_some();

@@ -1,0 +1,114 @@
+//! A worker against a broker that misbehaves.
+
+use std::sync::atomic::AtomicI64;
+use std::sync::mpsc;
+use std::thread;
+
+use kafka_wire::{MetadataResponse, ProduceResponse, metadata_response, produce_response};
+use kafka_wire_core::{StrBytes, Uuid};
+
+use super::*;
+use crate::client::fake;
+use crate::client::versions::key;
+use crate::stats::{Event, Role};
+
+const PRODUCE: i16 = 8;
+const METADATA: i16 = 8;
+const SERVED: &[(i16, i16)] = &[(key::PRODUCE, PRODUCE), (key::METADATA, METADATA), (key::FETCH, 4)];
+
+/// Only so that a worker that hangs fails its test.
+const WAIT: Duration = Duration::from_secs(120);
+
+/// The answer for partition 0, or one that says nothing of it.
+fn produced(code: Option<i16>) -> Vec<u8> {
+    let mut topic = produce_response::TopicProduceResponse::default();
+    topic.name = StrBytes::from("t");
+    topic.partition_responses.extend(code.map(|code| {
+        let mut partition = produce_response::PartitionProduceResponse::default();
+        partition.error_code = code;
+        partition
+    }));
+    let mut response = ProduceResponse::default();
+    response.responses = vec![topic];
+    fake::encoded(&response, PRODUCE)
+}
+
+/// Partition 0 is led by `leader`.
+fn metadata(leader: &str) -> Vec<u8> {
+    let (host, port) = leader.split_once(':').expect("host and port");
+    let mut broker = metadata_response::MetadataResponseBroker::default();
+    (broker.node_id, broker.host, broker.port) = (1, StrBytes::from(host), port.parse().expect("a port"));
+    let mut partition = metadata_response::MetadataResponsePartition::default();
+    partition.leader_id = 1;
+    let mut topic = metadata_response::MetadataResponseTopic::default();
+    (topic.name, topic.partitions) = (Some(StrBytes::from("t")), vec![partition]);
+    let mut response = MetadataResponse::default();
+    (response.brokers, response.topics) = (vec![broker], vec![topic]);
+    fake::encoded(&response, METADATA)
+}
+
+/// A broker that answers its requests to produce, by their number; without an answer it closes the connection.
+fn broker(answer: impl Fn(i64) -> Option<Vec<u8>> + Send + Sync + 'static) -> String {
+    let asked = AtomicI64::new(0);
+    fake::start(SERVED, move |_| answer(asked.fetch_add(1, Ordering::Relaxed)))
+}
+
+/// Tells that `leader` leads.
+fn guide(leader: &str) -> String {
+    let leader = leader.to_owned();
+    fake::start(SERVED, move |_| Some(metadata(&leader)))
+}
+
+/// One stream of 20 records, each a request, one at a time.
+fn task(leader: &str, guide: &str) -> Task {
+    let plan = Plan { in_flight_max: 1, reconnect: true, ..Plan::for_tests(100) };
+    Task {
+        plan: Arc::new(plan),
+        seats: vec![(Seat { stream: 0, partition: 0, slot: 0 }, 20)],
+        producers: Vec::new(),
+        producer_ids: HashMap::new(),
+        topology: Topology {
+            topic: "t".to_owned(),
+            topic_id: Uuid::default(),
+            leaders: vec![leader.to_owned()],
+            produce_version: PRODUCE,
+            fetch_version: 4,
+        },
+        admin: Admin::new(guide),
+        transacting: None,
+        ack_log: None,
+        stop: Arc::default(),
+    }
+}
+
+/// How it ended, and how many records are of unknown outcome.
+fn end_of(task: Task) -> (Outcome, u64) {
+    let (sender, ended) = mpsc::channel();
+    thread::spawn(move || {
+        let (events, told) = mpsc::channel();
+        let meter = Meter::new(Role::Produce, task.plan.start, events);
+        let outcome = run(task, meter).expect("starts");
+        let unknown = told.iter().map(|event| match event {
+            Event::Interval { counts, .. } => counts.unknown,
+            Event::Note(_) => 0,
+        });
+        sender.send((outcome, unknown.sum())).expect("somebody waits");
+    });
+    ended.recv_timeout(WAIT).expect("the worker ends")
+}
+
+#[test]
+fn a_batch_that_an_answer_leaves_out_is_of_unknown_outcome_and_the_rest_is_sent() {
+    let broker = broker(|nth| Some(produced((nth != 0).then_some(0))));
+    let (outcome, unknown) = end_of(task(&broker, &guide(&broker)));
+    assert_eq!((outcome.acknowledged, unknown, outcome.problem), (19, 1, None));
+}
+
+#[test]
+fn a_batch_that_an_answer_leaves_out_is_sent_again_by_an_idempotent_producer() {
+    let broker = broker(|nth| Some(produced((nth != 0).then_some(0))));
+    let idempotent = Task { producer_ids: [(0, (7, 0))].into(), ..task(&broker, &guide(&broker)) };
+    let (outcome, unknown) = end_of(idempotent);
+    assert_eq!((outcome.acknowledged, unknown, outcome.problem), (20, 0, None));
+}
+

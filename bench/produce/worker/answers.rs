@@ -137,6 +137,7 @@ impl Worker {
         });
         self.outcome.last_intended = last;
         self.outcome.acknowledged += records;
+        self.delivered_at = now;
     }
 
     pub(super) fn settle(&mut self, index: usize, settled: Settled, now: Nanos) {

@@ -16,6 +16,8 @@ const PRODUCE: i16 = 8;
 const METADATA: i16 = 8;
 const SERVED: &[(i16, i16)] = &[(key::PRODUCE, PRODUCE), (key::METADATA, METADATA), (key::FETCH, 4)];
 
+const NOT_LEADER: i16 = 6;
+
 /// Only so that a worker that hangs fails its test.
 const WAIT: Duration = Duration::from_secs(120);
 
@@ -110,5 +112,16 @@ fn a_batch_that_an_answer_leaves_out_is_sent_again_by_an_idempotent_producer() {
     let idempotent = Task { producer_ids: [(0, (7, 0))].into(), ..task(&broker, &guide(&broker)) };
     let (outcome, unknown) = end_of(idempotent);
     assert_eq!((outcome.acknowledged, unknown, outcome.problem), (20, 0, None));
+}
+
+#[test]
+fn a_broker_that_acknowledges_nothing_for_long_is_given_up() {
+    let broker = broker(|nth| Some(produced(Some(if nth < 3 { 0 } else { NOT_LEADER }))));
+    let mut patient = task(&broker, &guide(&broker));
+    let plan = Plan { in_flight_max: 1, reconnect: true, delivery_max: SECOND, ..Plan::for_tests(100) };
+    patient.plan = Arc::new(plan);
+    let (outcome, _) = end_of(patient);
+    assert_eq!(outcome.acknowledged, 3);
+    assert!(outcome.problem.is_some_and(|text| text.contains("nothing was acknowledged for 1 s")));
 }
 

@@ -10,6 +10,7 @@ use kafka_wire_core::{StrBytes, Uuid};
 use super::*;
 use crate::client::fake;
 use crate::client::versions::key;
+use crate::keys::{KeyLaw, Keys};
 use crate::stats::{Event, Role};
 
 const PRODUCE: i16 = 8;
@@ -125,3 +126,16 @@ fn a_broker_that_acknowledges_nothing_for_long_is_given_up() {
     assert!(outcome.problem.is_some_and(|text| text.contains("nothing was acknowledged for 1 s")));
 }
 
+#[test]
+fn a_producer_that_makes_its_records_follows_its_partition_to_another_leader() {
+    let (before, after) =
+        (broker(|nth| (nth < 3).then(|| produced(Some(0)))), broker(|_| Some(produced(Some(0)))));
+    let mut moved = task(&before, &guide(&after));
+    let making = Making::Records(Keys::new(KeyLaw::None));
+    let plan = Plan { in_flight_max: 1, reconnect: true, making, ..Plan::for_tests(100) };
+    moved.plan = Arc::new(plan);
+    moved.seats[0].1 = u64::MAX;
+    moved.producers = vec![(0, Producer::new(None, Nanos::MAX, 20, 1, 1, 1))];
+    let (outcome, unknown) = end_of(moved);
+    assert_eq!((outcome.acknowledged, unknown, outcome.problem), (19, 1, None));
+}

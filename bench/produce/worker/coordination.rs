@@ -218,6 +218,9 @@ impl Worker {
         let Some((request, asked_at)) = producer.asked.take() else {
             return Err(io::Error::other("a coordinator answers what it was not asked"));
         };
+        if frame.first_chunk() != Some(&producer.correlation.to_be_bytes()) {
+            return Err(io::Error::other("a coordinator answers out of turn"));
+        }
         let answer = match &request {
             Request::Add(_) => producer.names.added(frame),
             Request::End { .. } => producer.names.ended(frame),

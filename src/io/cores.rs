@@ -211,7 +211,8 @@ impl Clock for CoreClock {
     }
 
     fn turn_us(&self) -> u64 {
-        self.ring.as_ref().map_or_else(|| self.monotonic_us(), |ring| ring.turned_us())
+        let turned_us = self.ring.as_ref().and_then(|ring| ring.turned_us());
+        turned_us.unwrap_or_else(|| self.monotonic_us())
     }
 
     fn wall_ms(&self) -> i64 {

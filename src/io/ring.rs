@@ -168,8 +168,9 @@ impl Ring {
     }
 
     /// When the driver has last looked for completed operations, or has woken to do so: as the core's clock counts.
-    pub(super) fn turned_us(&self) -> u64 {
-        self.turned_us.get()
+    /// `None` while it is parked: what runs then was woken by something else, such as a timer.
+    pub(super) fn turned_us(&self) -> Option<u64> {
+        (!self.parked.get()).then(|| self.turned_us.get())
     }
 
     /// Something is computed on this CPU by a thread that gives way, for as long as the result lives.
@@ -616,7 +617,8 @@ pub(crate) mod tests {
     use super::*;
     use crate::io::{
         buffer::AlignedBuffer,
-        cores::{Core, Queue, spawn},
+        clock::Clock,
+        cores::{Core, CoreClock, Queue, spawn},
         direct::DirectDisk,
         disk::{Disk, Open, Sync},
         net::{Listener, listen},
@@ -709,6 +711,18 @@ pub(crate) mod tests {
             assert_eq!(more.expect_err("closed").kind(), io::ErrorKind::UnexpectedEof);
         });
         client.join().expect("client");
+    }
+
+    #[test]
+    fn what_a_timer_wakes_while_the_driver_is_parked_does_not_take_the_time_from_before() {
+        on_a_core(|ring| async move {
+            let clock = CoreClock::of(ring);
+            for _ in 0..5 {
+                let before_us = clock.monotonic_us();
+                crate::io::cores::sleep(Duration::from_millis(10)).await;
+                assert!(clock.turn_us() >= before_us + 10_000);
+            }
+        });
     }
 
     #[test]

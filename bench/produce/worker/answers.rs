@@ -17,6 +17,9 @@ use crate::produce::stream::Settled;
 /// FENCED_LEADER_EPOCH, UNKNOWN_LEADER_EPOCH.
 const NOTHING_APPENDED: [i16; 6] = [3, 5, 6, 19, 74, 75];
 
+/// Kafka's errors that leave open whether the batch was appended: REQUEST_TIMED_OUT, NOT_ENOUGH_REPLICAS_AFTER_APPEND.
+const PERHAPS_APPENDED: [i16; 2] = [7, 20];
+
 /// Kafka's OUT_OF_ORDER_SEQUENCE_NUMBER: an idempotent producer's request behind one that was refused.
 const OUT_OF_ORDER: i16 = 45;
 
@@ -93,8 +96,12 @@ impl Worker {
                         }
                     }
                     let busy = code == CONCURRENT_TRANSACTIONS && lane.transactions.is_some();
-                    if NOTHING_APPENDED.contains(&code) || out_of_order || busy {
+                    let perhaps = PERHAPS_APPENDED.contains(&code);
+                    if NOTHING_APPENDED.contains(&code) || out_of_order || busy || perhaps && idempotent {
                         lane.stream.refused(&plan, records, request.sent_at)
+                    } else if perhaps {
+                        self.meter.counts.unknown += u64::from(records.count);
+                        lane.stream.given_up(&plan, records)
                     } else {
                         self.meter.counts.failed += u64::from(records.count);
                         if idempotent {

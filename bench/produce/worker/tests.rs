@@ -18,6 +18,7 @@ const METADATA: i16 = 8;
 const SERVED: &[(i16, i16)] = &[(key::PRODUCE, PRODUCE), (key::METADATA, METADATA), (key::FETCH, 4)];
 
 const NOT_LEADER: i16 = 6;
+const REQUEST_TIMED_OUT: i16 = 7;
 
 /// Only so that a worker that hangs fails its test.
 const WAIT: Duration = Duration::from_secs(120);
@@ -111,6 +112,18 @@ fn a_batch_that_an_answer_leaves_out_is_of_unknown_outcome_and_the_rest_is_sent(
 fn a_batch_that_an_answer_leaves_out_is_sent_again_by_an_idempotent_producer() {
     let broker = broker(|nth| Some(produced((nth != 0).then_some(0))));
     let idempotent = Task { producer_ids: [(0, (7, 0))].into(), ..task(&broker, &guide(&broker)) };
+    let (outcome, unknown) = end_of(idempotent);
+    assert_eq!((outcome.acknowledged, unknown, outcome.problem), (20, 0, None));
+}
+
+#[test]
+fn a_batch_that_a_broker_was_too_slow_for_is_of_unknown_outcome_or_sent_again() {
+    let slow_once = || broker(|nth| Some(produced(Some(if nth == 0 { REQUEST_TIMED_OUT } else { 0 }))));
+    let slow = slow_once();
+    let (outcome, unknown) = end_of(task(&slow, &guide(&slow)));
+    assert_eq!((outcome.acknowledged, unknown, outcome.problem), (19, 1, None));
+    let slow = slow_once();
+    let idempotent = Task { producer_ids: [(0, (7, 0))].into(), ..task(&slow, &guide(&slow)) };
     let (outcome, unknown) = end_of(idempotent);
     assert_eq!((outcome.acknowledged, unknown, outcome.problem), (20, 0, None));
 }

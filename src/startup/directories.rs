@@ -32,6 +32,7 @@ const DATA: [&str; 3] = ["topics", "shards", "orphaned"];
 pub struct DataDirectories {
     all: Vec<PathBuf>,
     of_shards: Vec<PathBuf>,
+    #[allow(dead_code, reason = "held for their Drop")]
     pub(super) locks: Vec<DataLock>,
 }
 

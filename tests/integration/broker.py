@@ -2,8 +2,10 @@
 
 import os
 import pathlib
+import random
 import re
 import select
+import socket
 import subprocess
 import urllib.request
 
@@ -17,6 +19,16 @@ LOG_LINES_SHOWN = 60
 def cores():
     """Number of cores this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+def lasting_port():
+    """A free port that no outgoing connection is given while the broker is down that comes back on it."""
+    first = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.randrange(first // 2, first)
+        with socket.socket() as tried:
+            if tried.connect_ex(("127.0.0.1", port)) != 0:
+                return port
 
 
 class Broker:

@@ -36,10 +36,10 @@ use super::{
 };
 use crate::{
     io::{
-        cores::{Queue, spawn},
+        cores::{Queue, spawn, yield_now},
         notify::Notify,
     },
-    model::{ClusterView, Offset, PartitionIndex, TopicPartition, TopicView},
+    model::{ClusterView, Offset, PartitionIndex, TopicName, TopicPartition, TopicView},
     shard::{Shard, guest::Guest},
 };
 
@@ -48,6 +48,9 @@ pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
 
 /// How long a request waits for a load before its client is told to come again, in ms.
 const LOAD_WAIT_MAX_MS: u64 = 500;
+
+/// Groups that are looked through before others of the core have their turn.
+const GROUPS_AT_A_TIME: usize = 1_000;
 
 /// Groups that one core holds; each may keep members and offsets.
 const GROUPS_MAX: usize = 100_000;
@@ -150,6 +153,19 @@ impl Guest for Coordinator {
                 Message::List => Reply::List(self.list().await),
             });
             reply
+        })
+    }
+
+    fn topics_gone(self: Rc<Self>, names: Vec<TopicName>) -> Pin<Box<dyn Future<Output = ()>>> {
+        Box::pin(async move {
+            if names.iter().any(|name| name.as_str() == OFFSETS_TOPIC) {
+                return;
+            }
+            let is_gone = |topic: &str| names.iter().any(|name| name.as_str() == topic);
+            let of = |id: &str, group: &Group<Ticket>| {
+                Group::<Ticket>::tombstones(id, &group.offsets.of_topics(is_gone))
+            };
+            self.forget(of, "offsets of a deleted topic").await;
         })
     }
 }
@@ -554,18 +570,28 @@ impl Coordinator {
     }
 
     async fn expire(self: &Rc<Self>) {
-        let wall_ms = self.shard.clock().wall_ms();
+        let (wall_ms, view) = (self.shard.clock().wall_ms(), self.shard.view());
+        let retention_ms = self.settings.offsets_retention_ms;
+        let of = |id: &str, group: &Group<Ticket>| group.expire(id, &view, wall_ms, retention_ms);
+        self.forget(of, "expired offsets").await;
+    }
+
+    /// Stores the tombstones that this makes of each group, group by group.
+    async fn forget(
+        self: &Rc<Self>,
+        tombstones: impl Fn(&str, &Group<Ticket>) -> Vec<GroupRecord>,
+        what: &str,
+    ) {
         let ids: Vec<String> = self.groups.borrow().keys().cloned().collect();
-        for id in ids {
-            let records = {
-                let groups = self.groups.borrow();
-                let Some(held) = groups.get(&id) else { continue };
-                held.group.expire(&id, wall_ms, self.settings.offsets_retention_ms)
-            };
-            if !records.is_empty()
+        for (at, id) in ids.into_iter().enumerate() {
+            if at % GROUPS_AT_A_TIME == GROUPS_AT_A_TIME - 1 {
+                yield_now().await;
+            }
+            let records = self.groups.borrow().get(&id).map(|held| tombstones(&id, &held.group));
+            if let Some(records) = records.filter(|records| !records.is_empty())
                 && let Err(error) = self.store_and_apply(&id, records).await
             {
-                tracing::warn!(group = id, %error, "expired offsets remain for now");
+                tracing::warn!(group = id, %error, "{what} remain for now");
             }
         }
     }

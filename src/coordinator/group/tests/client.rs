@@ -157,7 +157,9 @@ impl Client {
         match answer {
             Ok(joined) => {
                 (self.id, self.epoch, self.next) = (joined.member_id, joined.generation, Next::Sync);
-                (self.is_excused, self.seen_view) = (false, view.epoch);
+                // Which topics its former self has seen a leader that is not to assign cannot know: it looks again.
+                (self.is_excused, self.seen_view) =
+                    (false, if joined.skip_assignment { 0 } else { view.epoch });
                 self.is_leader = joined.leader == self.id;
                 let assigns = self.is_leader && !joined.skip_assignment;
                 self.leads = if assigns { self.assign(&joined.members, view) } else { Vec::new() };

@@ -154,6 +154,20 @@ def test_topics_are_not_told_where_other_hosts_can_ask(start, data):
     assert "loopback" in api(place, "topics", status=403)["error"]
 
 
+def test_slow_requests_and_their_clients_are_not_told_where_other_hosts_can_ask(start, data):
+    one = start(data, "--set", "http.listen=0.0.0.0:0")
+    place = place_of(one).replace("0.0.0.0", "127.0.0.1")
+    for host in ("evil.example", place):
+        status, _, body = ask(place, "/debug/slowest", Host=host)
+        assert status == 403 and "loopback" in json.loads(body)["error"], body
+
+
+def test_slow_requests_and_their_clients_are_told_to_no_page_of_another_origin(place):
+    for headers in ({"Origin": "http://evil.example"}, {"Sec_Fetch_Site": "cross-site"}):
+        assert ask(place, "/debug/slowest", **headers)[0] == 403, headers
+    assert ask(place, "/debug/slowest")[0] == 200
+
+
 def test_the_page_may_load_nothing_from_elsewhere(place):
     status, headers, text = ask(place, "/")
     assert status == 200 and headers["content-type"].startswith("text/html")

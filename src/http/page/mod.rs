@@ -57,9 +57,13 @@ pub(super) fn routes(kafka: SocketAddr, door: Door) -> Router {
         .route("/api/topics", get(list))
         .route("/api/topics/{name}", get(topic))
         .route("/api/topics/{name}/{partition}", get(records))
-        .with_state(page)
-        .layer(middleware::from_fn_with_state(door, guard::own_pages_only));
-    Router::new().route("/", get(live)).merge(api)
+        .with_state(page);
+    Router::new().route("/", get(live)).merge(private(api, door))
+}
+
+/// Refuses other hosts and pages of other origins: for what tells of clients and what they write.
+pub(super) fn private(router: Router, door: Door) -> Router {
+    router.layer(middleware::from_fn_with_state(door, guard::own_pages_only))
 }
 
 /// Refuses what comes by a name that is not this host's: for everything that is served.

@@ -15,13 +15,14 @@
 //! [`TOPICS_SHOWN_MAX`](crate::metrics::TOPICS_SHOWN_MAX) topics and for all others together; two for each of
 //! [`GROUP_LAGS_MAX`](crate::metrics::GROUP_LAGS_MAX) groups and topics of each core, which are those that are
 //! furthest behind. What each metric means is in `tuning/metrics.md`. Read [`text`] for what
-//! is answered.
+//! is answered, `serving` for the bounds of connections.
 
 mod cpu;
 #[cfg(test)]
 mod documents;
 pub mod format;
 mod page;
+mod serving;
 pub mod slowest;
 pub mod text;
 
@@ -126,13 +127,8 @@ pub fn serve(listener: TcpListener, watched: Watched) -> io::Result<SocketAddr> 
         .merge(page::routes(kafka, door));
     let router = page::guarded(router, door);
     thread::Builder::new().name("http".to_owned()).spawn(move || {
-        let served = runtime.block_on(async {
-            let listener = tokio::net::TcpListener::from_std(listener)?;
-            axum::serve(listener, router).await
-        });
-        if let Err(error) = served {
-            tracing::error!(%error, "metrics and health are no longer served");
-        }
+        let Err(error) = runtime.block_on(serving::serve(listener, router, serving::BOUNDS));
+        tracing::error!(%error, "metrics and health are no longer served");
     })?;
     Ok(address)
 }

@@ -1,11 +1,14 @@
 //! The live page at `/`, and what it asks for below `/api/`: topics, partitions, records.
 //!
-//! | path                            | answer                                                          |
-//! |---------------------------------|-----------------------------------------------------------------|
-//! | `/`                             | the page: one file, which asks nobody but the broker            |
-//! | `/api/topics`                   | names and numbers of partitions                                 |
-//! | `/api/topics/{name}`            | where each partition begins and ends                            |
-//! | `/api/topics/{name}/{partition}` | records: `offset=` (a number, `earliest`, `latest`), `max=`, `as=` (`auto`, `text`, `json`, `hex`) |
+//! | path                             | answer                                               |
+//! |----------------------------------|------------------------------------------------------|
+//! | `/`                              | the page: one file, which asks nobody but the broker |
+//! | `/api/topics`                    | names and numbers of partitions                      |
+//! | `/api/topics/{name}`             | where each partition begins and ends                 |
+//! | `/api/topics/{name}/{partition}` | records                                              |
+//!
+//! Records are asked for with `offset=` (a number, `earliest`, `latest`), `max=`, and `as=` (`auto`, `text`, `json`,
+//! `hex`).
 //!
 //! Topics and records are asked for as any client asks, over a connection of the process to its own listener:
 //! no core knows of this room. Only GET is answered; `guard.rs` says to whom. Read `topics.rs` (the questions),

@@ -116,6 +116,22 @@ def test_a_large_value_is_cut_and_an_answer_is_bounded(one, place):
     assert 0 < len(page["records"]) < 100 and page["next"] == page["records"][-1]["offset"] + 1
 
 
+@pytest.mark.parametrize("count, value_bytes, form", [(50, 16 << 10, "hex"), (40, 1_000_000, "auto")])
+def test_the_newest_record_is_always_among_the_latest(one, place, count, value_bytes, form):
+    # More than an answer holds; more batches than one way of fetches brings.
+    with Api(one.address) as kafka:
+        kafka.create_topic("t")
+        for n in range(count):
+            assert kafka.append("t", b"\xff" * value_bytes) == n
+    page = api(place, f"topics/t/0?offset=latest&max=50&as={form}")
+    offsets = [record["offset"] for record in page["records"]]
+    assert page["next"] == page["high_watermark"] == count
+    assert len(offsets) >= 10 and offsets == list(range(page["from"], count))
+    # None is left out on the way back.
+    older = api(place, f"topics/t/0?offset={max(page['from'] - 2, 0)}&max=2")
+    assert [record["offset"] for record in older["records"]] == list(range(page["from"] - 2, page["from"]))
+
+
 def test_what_makes_no_sense_is_refused_with_a_reason(one, place):
     with Api(one.address) as kafka:
         kafka.create_topic("t")

@@ -4,6 +4,7 @@ import base64
 import html
 import http.client
 import json
+import pathlib
 import re
 import shutil
 import subprocess
@@ -220,6 +221,71 @@ def test_a_browser_shows_cores_topics_and_records(one, place, tmp_path):
     picture = tmp_path / "page.png"
     browser(tmp_path, f"--screenshot={picture}", f"http://{place}/#/topics/orders/0")
     assert picture.read_bytes().startswith(base64.b64decode("iVBORw0KGgo="))
+
+
+# The page without a broker: what it asks waits in a list until it is answered, in any order.
+BEFORE = """
+const waiting = [];
+const told = (body) => ({ ok: true, json: async () => body });
+window.fetch = (path) => {
+  if (path === "/api/topics") return Promise.resolve(told({ topics: ["a", "b"].map((name) => ({ name, partitions: 1 })), left_off: 0 }));
+  return new Promise((resolve) => waiting.push({ path, resolve }));
+};
+const errors = [];
+window.addEventListener("error", (event) => errors.push(event.message));
+"""
+AFTER = """
+const turns = async () => { for (let n = 0; n < 20; n += 1) await new Promise((done) => setTimeout(done, 1)); };
+async function tell(part, body) {
+  const at = waiting.findIndex((one) => one.path.includes(part));
+  if (at < 0) return;
+  waiting.splice(at, 1)[0].resolve(told(body));
+  await turns();
+}
+async function open(topic) {
+  [...document.querySelectorAll("#topics button")].find((one) => one.title === topic).click();
+  await turns();
+}
+const topic = (name) => ({ name, left_off: 0, partitions: [{ partition: 0, leader: 1, leader_epoch: 0, log_start_offset: 0, high_watermark: 900 }] });
+const text = (value) => ({ as: "text", text: value, bytes: value.length, cut: false });
+const records = (value, from, timestamp = 0) => ({
+  log_start_offset: 0, high_watermark: 900, from, next: from + 1,
+  records: [{ offset: from, timestamp, key: null, value: text(value), headers: [] }],
+});
+const shows = () => [document.getElementById("topic-name").textContent, document.getElementById("records").textContent];
+async function main() {
+  await turns();
+  const seen = [];
+  %s
+  return seen;
+}
+main().then((seen) => { document.body.dataset.seen = JSON.stringify({ seen, errors }); });
+"""
+
+
+def page_alone(tmp_path, steps):
+    """What the steps have seen, in a browser."""
+    at = pathlib.Path(__file__).parents[2] / "src/http/page"
+    script = "\n</script><script>\n".join([BEFORE, (at / "live.js").read_text(), AFTER % steps])
+    (tmp_path / "alone.html").write_text((at / "live.html").read_text().replace("{{js}}", script))
+    dom = browser(tmp_path, "--dump-dom", (tmp_path / "alone.html").as_uri())
+    found = re.search(r'data-seen="([^"]*)"', dom)
+    assert found, dom
+    said = json.loads(html.unescape(found.group(1)))
+    assert said["errors"] == []
+    return said["seen"]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")
+def test_a_timestamp_that_is_no_date_is_shown_as_the_number_it_is(tmp_path):
+    ((_, shown),) = page_alone(
+        tmp_path,
+        """
+  await open("a"); await tell("topics/a", topic("a")); await tell("topics/a/0", records("in ns", 1, 9e15));
+  seen.push(shows());
+""",
+    )
+    assert "9000000000000000" in shown and "in ns" in shown
 
 
 def test_top_prints_one_frame_as_text(one, place):

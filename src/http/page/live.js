@@ -402,13 +402,19 @@ function shown(bytes) {
   return element("div", {}, text, element("span", { class: "tag" }, note));
 }
 
+// A producer may give any number; what is no date in a browser is shown as it is.
+function when(timestamp) {
+  const date = new Date(timestamp);
+  if (timestamp < 0) return "–";
+  return Number.isNaN(date.getTime()) ? String(timestamp) : date.toISOString().replace("T", " ");
+}
+
 function recordRow(record) {
   const value = element("div", {}, shown(record.value));
   for (const header of record.headers) {
     value.append(element("div", {}, element("span", { class: "tag" }, `header ${header.key}`), shown(header.value)));
   }
-  const when = record.timestamp < 0 ? "–" : new Date(record.timestamp).toISOString().replace("T", " ");
-  return [String(record.offset), when, shown(record.key), value];
+  return [String(record.offset), when(record.timestamp), shown(record.key), value];
 }
 
 async function read() {

@@ -277,6 +277,53 @@ def page_alone(tmp_path, steps):
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")
+def test_an_answer_about_a_topic_that_was_left_is_not_shown_under_the_next(tmp_path):
+    topics, slow_records = page_alone(
+        tmp_path,
+        """
+  await open("a"); await open("b");
+  await tell("topics/b", topic("b")); await tell("topics/b/0", records("of b", 1));
+  await tell("topics/a", topic("a")); await tell("topics/a/0", records("of a", 1));
+  seen.push(shows());
+  await open("a"); await tell("topics/a", topic("a"));
+  await open("b"); await tell("topics/b", topic("b")); await tell("topics/b/0", records("of b", 1));
+  await tell("topics/a/0", records("of a", 1));
+  seen.push(shows());
+""",
+    )
+    for name, shown in (topics, slow_records):
+        assert name == "b" and "of b" in shown and "of a" not in shown, shown
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")
+def test_of_two_answers_about_records_the_later_question_is_shown(tmp_path):
+    ((_, shown),) = page_alone(
+        tmp_path,
+        """
+  await open("a"); await tell("topics/a", topic("a")); await tell("topics/a/0", records("newest", 899));
+  const form = document.getElementById("question");
+  for (const offset of ["5", "7"]) { document.getElementById("offset").value = offset; form.requestSubmit(); await turns(); }
+  await tell("offset=7", records("seventh", 7)); await tell("offset=5", records("fifth", 5));
+  seen.push(shows());
+""",
+    )
+    assert "seventh" in shown and "fifth" not in shown
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")
+def test_older_and_newer_can_be_asked_for_once_there_are_records(tmp_path):
+    steps = """
+  const buttons = ["older", "newer"].map((id) => document.getElementById(id));
+  const look = () => { seen.push(buttons.map((one) => one.disabled)); buttons.forEach((one) => one.click()); };
+  await open("a"); look();
+  await tell("topics/a", topic("a")); look();
+  await tell("topics/a/0", records("here", 450)); seen.push(buttons.map((one) => one.disabled));
+  await open("b"); look();
+"""
+    assert page_alone(tmp_path, steps) == [[True, True], [True, True], [False, False], [True, True]]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")
 def test_a_timestamp_that_is_no_date_is_shown_as_the_number_it_is(tmp_path):
     ((_, shown),) = page_alone(
         tmp_path,

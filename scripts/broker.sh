@@ -10,6 +10,14 @@ find_binary() {
     [[ -x $bin ]] || { echo "no such program: $bin" >&2; return 1; }
 }
 
+# lasting_port: a free port that no outgoing connection is given while the broker is down that comes back on it.
+lasting_port() {
+    local port first
+    read -r first _ </proc/sys/net/ipv4/ip_local_port_range
+    while port=$((first - 1 - ($(od -An -N2 -tu2 /dev/urandom) % (first / 2)))); (: <>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do :; done
+    echo "$port"
+}
+
 # start_broker [ARGUMENTS...]: returns once the ready line is there; 1 if the broker ends before.
 start_broker() {
     local fifo=$work/ready line=

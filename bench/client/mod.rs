@@ -8,6 +8,8 @@
 pub mod admin;
 pub mod connection;
 pub mod describe;
+#[cfg(test)]
+pub mod fake;
 pub mod frame;
 pub mod group;
 pub mod request;

@@ -133,16 +133,31 @@ impl Loader {
         Ok(settings)
     }
 
+    /// Bounds of what members and groups may ask for hold the broker's own values too, as in Kafka.
     fn check_groups(&self) -> Result<(), ConfigError> {
-        let (least, most) =
-            (self.draft.settings.group_session_min_ms, self.draft.settings.group_session_max_ms);
-        if least <= most {
-            return Ok(());
+        let of = &self.draft.settings;
+        let at_most = [
+            ("group.min.session.timeout.ms", of.group_session_min_ms),
+            ("group.max.session.timeout.ms", of.group_session_max_ms),
+            ("group.consumer.min.session.timeout.ms", of.group_consumer_session_min_ms),
+            ("group.consumer.session.timeout.ms", of.group_consumer_session_ms),
+            ("group.consumer.max.session.timeout.ms", of.group_consumer_session_max_ms),
+            ("group.consumer.min.heartbeat.interval.ms", of.group_consumer_heartbeat_min_ms),
+            ("group.consumer.heartbeat.interval.ms", of.group_consumer_heartbeat_ms),
+            ("group.consumer.max.heartbeat.interval.ms", of.group_consumer_heartbeat_max_ms),
+        ];
+        for rising in [&at_most[..2], &at_most[2..5], &at_most[5..]] {
+            for pair in rising.windows(2) {
+                let [(least, is), (most, allowed)] = [pair[0], pair[1]];
+                if is > allowed {
+                    let given = [least, most].into_iter().find(|name| self.place_of(name) != Place::Default);
+                    let place = self.place_of(given.unwrap_or(least));
+                    let message = format!("{least} is {is} ms, more than {most}, which is {allowed} ms");
+                    return Err(ConfigError::Conflict { place, message });
+                }
+            }
         }
-        let place = self.place_of("group.min.session.timeout.ms");
-        let message =
-            format!("group.min.session.timeout.ms is {least}, more than the maximum, which is {most}");
-        Err(ConfigError::Conflict { place, message })
+        Ok(())
     }
 
     /// What a topic without overrides gets must fit together.

@@ -6,7 +6,9 @@ use super::service::Coordinator;
 use crate::{
     model::{Offset, PartitionIndex, ShardId, TopicPartition},
     record::RecordBatch,
-    shard::work::{Answer, OffsetQuestion, PartitionRead, ReadLimits, ReadWork, WantedOffset, Work},
+    shard::work::{
+        Answer, OffsetQuestion, PartitionRead, ReadAnswer, ReadLimits, ReadWork, WantedOffset, Work,
+    },
 };
 
 /// Committed offsets that one look takes in; those of groups further on in the alphabet are left out.
@@ -91,7 +93,7 @@ impl Coordinator {
             };
             measured.extend(positions.into_iter().zip(ends).filter_map(|(mut one, end)| {
                 let end = end.ok()??.offset.get();
-                one.lag = u64::try_from(end - one.committed).unwrap_or(0);
+                one.lag = u64::try_from(end.saturating_sub(one.committed.max(0))).unwrap_or(0);
                 Some(one)
             }));
         }
@@ -112,11 +114,12 @@ impl Coordinator {
             until_bytes: 0,
             wait_max: std::time::Duration::ZERO,
         };
-        let Answer::Read(outcomes) = self.shard().work(of.owner, Work::Read(work)).await else {
+        let Answer::Read(ReadAnswer { results, .. }) = self.shard().work(of.owner, Work::Read(work)).await
+        else {
             panic!("another answer than that to a read")
         };
-        let found = outcomes.into_iter().next()?.ok()?.in_memory().into_iter().next()?;
+        let found = results.into_iter().next()?.ok()?.in_memory().into_iter().next()?;
         let batch = RecordBatch::first(&found).ok().flatten()?;
-        Some((self.shard().clock().wall_ms() - batch.max_timestamp()).max(0))
+        Some(self.shard().clock().wall_ms().saturating_sub(batch.max_timestamp()).max(0))
     }
 }

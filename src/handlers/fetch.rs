@@ -106,14 +106,15 @@ async fn fetch(
         groups.into_iter().map(|group| ((group.owner, group.reads), group.places)).unzip();
     let limits = ReadLimits { bytes_max, memory_max, ranges: true };
     shard.lap(laps, Stage::Parse);
-    let results = shard.read(works, ReadWork { reads: Vec::new(), limits, until_bytes, wait_max }).await;
-    let reading_us = shard.lap(laps, Stage::Read);
-    laps.excuse(reading_us.min(wait_max.as_micros() as u64));
+    let (answers, waited_us) =
+        shard.read(works, ReadWork { reads: Vec::new(), limits, until_bytes, wait_max }).await;
+    shard.lap(laps, Stage::Read);
+    laps.excuse(waited_us);
     let committed = request.isolation_level == READ_COMMITTED;
     let mut left = ReadLimits { memory_max: FETCH_MEMORY_BYTES_MAX, ..limits };
     let mut found = false;
-    for (results, places) in results.into_iter().zip(places) {
-        for (result, (topic, partition)) in results.into_iter().zip(places) {
+    for (answer, places) in answers.into_iter().zip(places) {
+        for (result, (topic, partition)) in answer.results.into_iter().zip(places) {
             let answer = &mut topics[topic].partitions[partition];
             let result = result.map(|mut outcome| {
                 // Several cores may together have read more than was asked for; the rest comes next time.

@@ -140,31 +140,26 @@ impl ReadOutcome {
         !in_memory || self.next_offset() < self.offsets.high_watermark
     }
 
-    /// The offset after the last batch, of an answer in memory.
+    /// The offset after the last batch, of an answer in memory. Pieces end anywhere.
     fn next_offset(&self) -> Offset {
-        let (mut at, mut next) = (0, self.from);
-        while let Some(header) = self.header_at(at) {
-            at += header.length;
-            next = Offset::new(header.last_offset.get() + 1);
+        let (mut header, mut filled, mut skip, mut next) = ([0; HEADER_BYTES], 0, 0, self.from);
+        for piece in &self.records {
+            let Piece::Memory(piece) = piece else { continue };
+            let mut rest = &piece[..];
+            while skip < rest.len() {
+                rest = &rest[skip..];
+                let count = (HEADER_BYTES - filled).min(rest.len());
+                header[filled..filled + count].copy_from_slice(&rest[..count]);
+                (filled, skip, rest) = (filled + count, 0, &rest[count..]);
+                if filled == HEADER_BYTES {
+                    let StoredHeader { length, last_offset, .. } = StoredHeader::of(&header);
+                    (filled, skip) = (0, length.saturating_sub(HEADER_BYTES));
+                    next = Offset::new(last_offset.get() + 1);
+                }
+            }
+            skip -= rest.len();
         }
         next
-    }
-
-    /// The header of the batch at a position of the answer; `None` at its end. Pieces end anywhere.
-    fn header_at(&self, at: usize) -> Option<StoredHeader> {
-        let (mut bytes, mut filled, mut start) = ([0; HEADER_BYTES], 0, 0);
-        for piece in &self.records {
-            let Piece::Memory(piece) = piece else { return None };
-            let end = start + piece.len();
-            if (at + filled) < end && filled < HEADER_BYTES {
-                let from = at + filled - start;
-                let count = (HEADER_BYTES - filled).min(piece.len() - from);
-                bytes[filled..filled + count].copy_from_slice(&piece[from..from + count]);
-                filled += count;
-            }
-            start = end;
-        }
-        (filled == HEADER_BYTES).then(|| StoredHeader::of(&bytes))
     }
 
     /// The records, of a read that wanted all of them in memory.
@@ -574,4 +569,56 @@ impl State {
 fn producer_batch(header: &StoredHeader) -> Option<ProducerBatch> {
     let (id, epoch, first) = header.producer?;
     Some(ProducerBatch { id, epoch, first, last_offset_delta: header.last_offset_delta })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A header of a batch with so many bytes after it; what is no place of the header is zero.
+    fn batch(base: i64, records: i32, rest: usize) -> Vec<u8> {
+        let mut bytes = vec![0; HEADER_BYTES + rest];
+        bytes[..8].copy_from_slice(&base.to_be_bytes());
+        bytes[8..12].copy_from_slice(&((HEADER_BYTES + rest - 12) as i32).to_be_bytes());
+        bytes[23..27].copy_from_slice(&(records - 1).to_be_bytes());
+        bytes
+    }
+
+    proptest! {
+        /// Pieces end anywhere, also within a header.
+        #[test]
+        fn an_answer_is_cut_if_its_last_batch_ends_below_the_high_watermark(
+            batches in proptest::collection::vec((1..9_i32, 0..40_usize), 0..6),
+            pieces in proptest::collection::vec(1..90_usize, 1..8),
+            more in any::<bool>(),
+        ) {
+            let (mut bytes, mut next) = (Vec::new(), 5);
+            for (records, rest) in batches {
+                bytes.extend(batch(next, records, rest));
+                next += i64::from(records);
+            }
+            let mut rest = Bytes::from(bytes);
+            let mut records = Vec::new();
+            for length in pieces.into_iter().cycle() {
+                if rest.is_empty() {
+                    break;
+                }
+                records.push(Piece::Memory(rest.split_to(length.min(rest.len()))));
+            }
+            let high_watermark = Offset::new(next + i64::from(more));
+            let none = Offset::ZERO;
+            let offsets = PartitionOffsets {
+                log_start_offset: none,
+                last_stable_offset: none,
+                high_watermark,
+                log_end_offset: high_watermark,
+                written_end: none,
+                durable_end: none,
+            };
+            let outcome = ReadOutcome { records, offsets, from: Offset::new(5) };
+            prop_assert_eq!(outcome.is_cut(), more);
+        }
+    }
 }

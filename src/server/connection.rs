@@ -153,13 +153,15 @@ async fn read_requests(handlers: &Rc<Handlers>, served: &Rc<Served>) -> Result<(
         let next = async { Some(frames.next().await) }.or(finished).await;
         let Some(next) = next else { return Ok(()) };
         let (frame, permit) = next.map_err(Closed::Frame)?;
-        let whole_us = shard.clock().turn_us();
-        served.active_ms.set(whole_us / 1000);
+        let now_ms = shard.clock().turn_us() / 1000;
+        served.active_ms.set(now_ms);
         let bytes = frame.len() as u64 + 4;
         shard.metrics().add(Counter::BytesIn, bytes);
-        if !muted(shard, served, whole_us / 1000).await {
+        if !muted(shard, served, now_ms).await {
             return Ok(());
         }
+        // A quota's wait is no work of the request.
+        let whole_us = shard.clock().turn_us();
         let response = handlers.dispatch(&served.peer, frame, whole_us).map_err(Closed::Request)?;
         served.queue.borrow_mut().push_back(InFlight { response, bytes, _permit: permit });
         served.queued.raise();

@@ -20,14 +20,12 @@ use crate::{
 use super::{
     Shard,
     router::ShardCall,
-    work::{Answer, PartitionRead, ReadWork, Work},
+    work::{Answer, PartitionRead, ReadAnswer, ReadWork, Work},
 };
-
-type Results = Vec<Result<ReadOutcome, ReadError>>;
 
 /// Bytes that count against what a fetch waits for. A partition that has more than its limit lets out counts with
 /// that limit, as in Kafka (`DelayedFetch`): whole batches may never add up to it.
-fn counted(results: &Results, reads: &[PartitionRead]) -> usize {
+fn counted(results: &[Result<ReadOutcome, ReadError>], reads: &[PartitionRead]) -> usize {
     let of = |(result, read): (&Result<ReadOutcome, ReadError>, &PartitionRead)| match result {
         Ok(outcome) if outcome.is_cut() => outcome.bytes().max(read.bytes_max),
         Ok(outcome) => outcome.bytes(),
@@ -39,7 +37,8 @@ fn counted(results: &Results, reads: &[PartitionRead]) -> usize {
 impl Shard {
     /// Reads, and reads again as more comes, until there is enough, something is wrong, the time is
     /// over, or nobody waits any more.
-    pub(super) async fn read_here(&self, work: &ReadWork, cancel: Option<Rc<Signal>>) -> Results {
+    pub(super) async fn read_here(&self, work: &ReadWork, cancel: Option<Rc<Signal>>) -> ReadAnswer {
+        let mut waited_us = 0;
         let deadline_ms = self.clock.monotonic_ms() + work.wait_max.as_millis() as u64;
         let waiter = Rc::new(Signal::default());
         let mut waiting = false;
@@ -61,7 +60,7 @@ impl Shard {
                 || left_ms == 0
                 || self.stopping.is_asked()
             {
-                return results;
+                return ReadAnswer { results, waited_us };
             }
             if !waiting {
                 waiting = true;
@@ -82,13 +81,16 @@ impl Shard {
                 }
                 false
             };
-            if !more.or(time_is_over).or(cancelled).await {
-                return results;
+            let from_us = self.clock.monotonic_us();
+            let goes_on = more.or(time_is_over).or(cancelled).await;
+            waited_us += self.clock.monotonic_us() - from_us;
+            if !goes_on {
+                return ReadAnswer { results, waited_us };
             }
         }
     }
 
-    async fn read_once(&self, work: &ReadWork) -> Results {
+    async fn read_once(&self, work: &ReadWork) -> Vec<Result<ReadOutcome, ReadError>> {
         let mut left = work.limits;
         let mut found = false;
         let mut results = Vec::with_capacity(work.reads.len());
@@ -121,29 +123,42 @@ impl Shard {
     }
 }
 
+/// How long nobody had anything to do: while one core reads, the wait of another is not the client's.
+fn waited_by_all(answers: &[ReadAnswer]) -> u64 {
+    answers.iter().map(|answer| answer.waited_us).min().unwrap_or(0)
+}
+
 /// What one core reads.
 type Reads = (ShardId, Vec<PartitionRead>);
 
 impl Shard {
     /// Reads from any number of cores, each as `like` says, and waits for enough of all together.
-    /// One list of results per core, in the order of `cores`.
-    pub async fn read(self: &Rc<Self>, cores: Vec<Reads>, like: ReadWork) -> Vec<Results> {
+    /// One answer per core, in the order of `cores`, and the microseconds that all of them waited.
+    pub async fn read(self: &Rc<Self>, cores: Vec<Reads>, like: ReadWork) -> (Vec<ReadAnswer>, u64) {
         // One core waits by itself for the exact number of bytes.
         if cores.len() <= 1 {
-            return self.read_all(&cores, &like, &[like.until_bytes]).await;
+            let answers = self.read_all(&cores, &like, &[like.until_bytes]).await;
+            let waited_us = waited_by_all(&answers);
+            return (answers, waited_us);
         }
         let deadline_ms = self.clock.monotonic_ms() + like.wait_max.as_millis() as u64;
         let mut round = ReadWork { wait_max: Duration::ZERO, ..like.clone() };
         let mut until = vec![0; cores.len()];
+        let mut waited_us = 0;
         loop {
-            let results = self.read_all(&cores, &round, &until).await;
-            let counts: Vec<usize> =
-                results.iter().zip(&cores).map(|(results, (_, reads))| counted(results, reads)).collect();
-            let enough = counts.iter().sum::<usize>() >= like.until_bytes;
-            let failed = results.iter().flatten().any(Result::is_err);
+            let answers = self.read_all(&cores, &round, &until).await;
+            waited_us += waited_by_all(&answers);
+            let results = || answers.iter().flat_map(|answer| &answer.results);
+            let bytes: usize = results().flatten().map(ReadOutcome::bytes).sum();
+            let is_last = bytes >= like.until_bytes || results().any(Result::is_err);
             let left_ms = deadline_ms.saturating_sub(self.clock.monotonic_ms());
-            if enough || failed || left_ms == 0 || self.stopping.is_asked() {
-                return results;
+            if is_last || left_ms == 0 || self.stopping.is_asked() {
+                return (answers, waited_us);
+            }
+            let counts: Vec<usize> =
+                answers.iter().zip(&cores).map(|(of, (_, reads))| counted(&of.results, reads)).collect();
+            if counts.iter().sum::<usize>() >= like.until_bytes {
+                return (answers, waited_us);
             }
             // Whichever core has more than now ends the next round for all.
             until = counts.iter().map(|count| count + 1).collect();
@@ -152,7 +167,7 @@ impl Shard {
     }
 
     /// One round: all cores read at once; the first to have enough hurries the others.
-    async fn read_all(self: &Rc<Self>, cores: &[Reads], like: &ReadWork, until: &[usize]) -> Vec<Results> {
+    async fn read_all(self: &Rc<Self>, cores: &[Reads], like: &ReadWork, until: &[usize]) -> Vec<ReadAnswer> {
         let cancel = Rc::new(Signal::default());
         let mut calls: Vec<_> = cores
             .iter()
@@ -162,7 +177,7 @@ impl Shard {
                 self.start_read(*owner, work, &cancel)
             })
             .collect();
-        let mut results: Vec<Option<Results>> = calls.iter().map(|_| None).collect();
+        let mut results: Vec<Option<ReadAnswer>> = calls.iter().map(|_| None).collect();
         let mut hurried = false;
         std::future::poll_fn(|context| {
             let mut left = 0;
@@ -203,16 +218,16 @@ impl Shard {
 
 /// A read under way.
 enum Reading {
-    Here(Pin<Box<dyn Future<Output = Results>>>),
+    Here(Pin<Box<dyn Future<Output = ReadAnswer>>>),
     Elsewhere(ShardCall),
 }
 
 impl Reading {
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Results> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<ReadAnswer> {
         match self {
             Self::Here(read) => read.as_mut().poll(context),
             Self::Elsewhere(call) => Pin::new(call).poll(context).map(|answer| match answer {
-                Answer::Read(results) => results,
+                Answer::Read(read) => read,
                 _ => panic!("another answer than that to a read"),
             }),
         }

@@ -40,7 +40,7 @@ pub enum Answer {
     /// Of [`Work::Produce`].
     Produce(Vec<Result<Appended, AppendError>>),
     /// Of [`Work::Read`].
-    Read(Vec<Result<ReadOutcome, ReadError>>),
+    Read(ReadAnswer),
     /// Of [`Work::ListOffsets`].
     ListOffsets(Vec<Result<Option<FoundOffset>, ReadError>>),
     /// Of [`Work::EpochEnds`].
@@ -110,6 +110,14 @@ pub struct ReadWork {
     pub until_bytes: usize,
     /// but no longer than this.
     pub wait_max: Duration,
+}
+
+/// What the reads of one core found.
+pub struct ReadAnswer {
+    /// One for each read, in their order.
+    pub results: Vec<Result<ReadOutcome, ReadError>>,
+    /// How long it waited for more, in microseconds.
+    pub waited_us: u64,
 }
 
 /// Where one partition is read.

@@ -3,8 +3,8 @@
 //! | file     | holds                                                                                   |
 //! |----------|-----------------------------------------------------------------------------------------|
 //! | `lock`   | process id of the broker that runs on it; the lock is the kernel's and dies with it     |
-//! | `format` | `{"version":N}`: the layout of everything else, and written before it; and, where a broker  |
-//! |          | has several directories, which these are: see `directories`                             |
+//! | `format` | `{"version":1}`: the layout of everything else, and written before it; 2 where a broker |
+//! |          | has several directories, and then also which these are: see `directories`               |
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
@@ -17,8 +17,12 @@ use rustix::fs::{Mode, OFlags};
 use super::StartError;
 use crate::config::io_properties::IO_PROPERTIES;
 
-/// Version of the layout of a data directory that this code writes, and the newest that it reads.
-pub const FORMAT_VERSION: u64 = 1;
+/// The newest version of the layout of a data directory that this code reads.
+pub const FORMAT_VERSION: u64 = SEVERAL_VERSION;
+/// The layout where a broker has one directory.
+pub(super) const ONE_VERSION: u64 = 1;
+/// The same where it has several: who does not know of others would take the logs in them for nobody's.
+const SEVERAL_VERSION: u64 = 2;
 
 const LOCK: &str = "lock";
 const FORMAT: &str = "format";
@@ -69,24 +73,20 @@ pub(super) struct Member {
 
 impl Format {
     pub(super) const fn new() -> Self {
-        Self { version: FORMAT_VERSION, id: None, others: Vec::new(), of: None }
+        Self { version: ONE_VERSION, id: None, others: Vec::new(), of: None }
+    }
+
+    /// The same, under the oldest version that knows all that it says.
+    pub(super) fn versioned(self) -> Self {
+        let is_alone = self.others.is_empty() && self.of.is_none();
+        Self { version: if is_alone { ONE_VERSION } else { SEVERAL_VERSION }, ..self }
     }
 }
 
-/// Creates the directory if need be, takes its lock, and checks that it can hold our data.
+/// Creates the directory if need be, takes its lock, and checks that it can hold our data; all but its format.
 ///
 /// # Errors
 /// Any [`StartError`] about a data directory.
-pub fn open_data_directory(path: &Path, allow_tmpfs: bool) -> Result<DataLock, StartError> {
-    let lock = claim(path, allow_tmpfs)?;
-    match read_format(path)? {
-        None => write_format(path, &Format::new())?,
-        Some(format) => refuse_member(path, &format)?,
-    }
-    Ok(lock)
-}
-
-/// All of [`open_data_directory`] but the format.
 pub(super) fn claim(path: &Path, allow_tmpfs: bool) -> Result<DataLock, StartError> {
     let failed = |step| move |source| StartError::DataDirectory { path: path.to_owned(), step, source };
     if !allow_tmpfs && is_in_memory(path).map_err(failed("ask its file system"))? {
@@ -99,7 +99,8 @@ pub(super) fn claim(path: &Path, allow_tmpfs: bool) -> Result<DataLock, StartErr
     Ok(lock)
 }
 
-fn refuse_member(path: &Path, format: &Format) -> Result<(), StartError> {
+/// The first directory of a broker is no other one's.
+pub(super) fn refuse_member(path: &Path, format: &Format) -> Result<(), StartError> {
     match &format.of {
         Some(first) => Err(StartError::OfAnother { path: path.to_owned(), first: first.path.clone() }),
         None => Ok(()),
@@ -208,12 +209,13 @@ pub(super) fn read_format(path: &Path) -> Result<Option<Format>, StartError> {
             Err(StartError::NewerFormat { path: path.to_owned(), found, known: FORMAT_VERSION })
         }
         Ok(format @ Format { version: 1.., .. }) => Ok(Some(format)),
-        _ => Err(StartError::BadFormat { path: path.to_owned(), known: FORMAT_VERSION }),
+        _ => Err(StartError::BadFormat { path: path.to_owned(), known: ONE_VERSION }),
     }
 }
 
 /// Durable before it returns: data without its format would be taken for someone else's.
 pub(super) fn write_format(path: &Path, format: &Format) -> Result<(), StartError> {
+    assert_eq!(*format, format.clone().versioned());
     let write = || -> io::Result<()> {
         let mut file = File::create(path.join(FORMAT_NEW))?;
         file.write_all(&serde_json::to_vec(format)?)?;
@@ -234,11 +236,21 @@ pub(super) fn write_format(path: &Path, format: &Format) -> Result<(), StartErro
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::directories::open_data_directories, *};
+    use crate::config::{Assignment, Cpu, load};
 
     /// Beside this program, since the directory for temporary files may be in memory.
     fn directory() -> tempfile::TempDir {
         tempfile::tempdir_in(std::env::current_exe().unwrap().parent().unwrap()).unwrap()
+    }
+
+    /// The only directory of a broker.
+    fn open_data_directory(path: &Path, allow_tmpfs: bool) -> Result<DataLock, StartError> {
+        let text = format!("log.dir = {path:?}\nallow.tmpfs = {allow_tmpfs}\n");
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), text).unwrap();
+        let settings = load(Some(file.path()), &[] as &[Assignment], &[Cpu { core: 0, numa_node: 0 }]);
+        open_data_directories(&settings.unwrap()).map(|mut directories| directories.locks.remove(0))
     }
 
     fn refusal(path: &Path) -> StartError {
@@ -278,7 +290,7 @@ mod tests {
         let directory = directory();
         let format = directory.path().join(FORMAT);
         for (text, sentence) in [
-            ("{\"version\":2}", "has format 2, this corelane knows up to 1"),
+            ("{\"version\":3}", "has format 3, this corelane knows up to 2"),
             ("{\"version\":0}", "damaged"),
             ("{\"version\":-1}", "damaged"),
             ("", "damaged"),

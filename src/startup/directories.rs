@@ -15,8 +15,8 @@ use std::{
 use super::{
     StartError,
     data_directory::{
-        DataLock, FORMAT_VERSION, Format, Member, claim, lock_data_directory, open_data_directory,
-        read_format, take_lock, write_format,
+        DataLock, Format, Member, ONE_VERSION, claim, lock_data_directory, read_format, refuse_member,
+        take_lock, write_format,
     },
 };
 use crate::{config::Settings, model::ShardId};
@@ -32,7 +32,8 @@ const DATA: [&str; 3] = ["topics", "shards", "orphaned"];
 pub struct DataDirectories {
     all: Vec<PathBuf>,
     of_shards: Vec<PathBuf>,
-    _locks: Vec<DataLock>,
+    #[allow(dead_code, reason = "held for their Drop")]
+    pub(super) locks: Vec<DataLock>,
 }
 
 impl DataDirectories {
@@ -49,64 +50,78 @@ impl DataDirectories {
     }
 }
 
-/// Creates and locks the directories of the settings, and those that are remembered.
+/// Creates and locks the directories of the settings, and those that are remembered. All are looked at before a format
+/// is written in any: one that is refused leaves the others free for another broker.
 ///
 /// # Errors
 /// Any [`StartError`] about a data directory.
 pub fn open_data_directories(settings: &Settings) -> Result<DataDirectories, StartError> {
     let first = &settings.data_dir;
-    let mut locks = vec![open_data_directory(first, settings.allow_tmpfs)?];
-    let mut wanted: Vec<(PathBuf, PathBuf)> = vec![(resolved(first)?, first.clone())];
-    let mut of_shards = Vec::with_capacity(settings.shards.len());
-    for shard in 0..settings.shards.len() {
-        let path = settings.data_dir_of(ShardId(shard as u16));
-        fs::create_dir_all(path).map_err(|source| failed(path, "create it", source))?;
-        let real = resolved(path)?;
-        let known = wanted.iter().find(|(known, _)| *known == real).map(|(_, path)| path.clone());
-        of_shards.push(known.unwrap_or_else(|| {
-            wanted.push((real, path.to_owned()));
-            path.to_owned()
-        }));
-    }
-    let mut format = read_format(first)?.unwrap_or_else(Format::new);
-    if wanted.len() == 1 && format.others.is_empty() {
-        return Ok(DataDirectories { all: vec![first.clone()], of_shards, _locks: locks });
-    }
-    let former = format.clone();
-    let id = match &format.id {
-        Some(id) => id.clone(),
-        None => new_id(first)?,
-    };
-    let own = Member { id: id.clone(), path: wanted[0].0.clone() };
-    if format.id.replace(id).is_none() {
-        // Before anything names it.
-        write_format(first, &format)?;
-    }
-    let mut others = Vec::new();
-    let mut all = vec![first.clone()];
-    for (real, path) in &wanted[1..] {
-        let (lock, id) = open_other(path, settings.allow_tmpfs, &own, &former.others, real)?;
-        locks.push(lock);
-        all.push(path.clone());
-        others.push(Member { id, path: real.clone() });
-    }
-    for member in former.others {
-        if others.iter().any(|known| known.id == member.id) {
-            continue;
-        }
-        check_member(&member, &own)?;
-        if has_data(&member.path).map_err(|source| failed(&member.path, "list it", source))? {
-            locks.push(take_lock(&member.path)?);
-            all.push(member.path.clone());
-            others.push(member);
+    let (mut locks, mut wanted, mut of_shards) = (Vec::new(), Vec::<(PathBuf, PathBuf)>::new(), Vec::new());
+    let own = (0..settings.shards.len() as u16).map(|shard| settings.data_dir_of(ShardId(shard)));
+    for (place, path) in std::iter::once(first.as_path()).chain(own).enumerate() {
+        // One that is not there yet is none that is known.
+        let real = fs::canonicalize(path).ok();
+        let known =
+            wanted.iter().find(|(known, _)| Some(known) == real.as_ref()).map(|(_, path)| path.clone());
+        let path = match known {
+            Some(path) => path,
+            None => {
+                locks.push(claim(path, settings.allow_tmpfs)?);
+                wanted.push((resolved(path)?, path.to_owned()));
+                path.to_owned()
+            }
+        };
+        if place > 0 {
+            of_shards.push(path);
         }
     }
-    assert!(others.len() <= 2 * OTHERS_MAX, "{} data directories", others.len());
-    format.others = others;
-    if Some(&format) != read_format(first)?.as_ref() {
+    let former = read_format(first)?;
+    if let Some(format) = &former {
+        refuse_member(first, format)?;
+    }
+    let mut format = former.clone().unwrap_or_else(Format::new);
+    let mut all: Vec<PathBuf> = wanted.iter().map(|(_, path)| path.clone()).collect();
+    if wanted.len() > 1 || !format.others.is_empty() {
+        let id = match format.id.take() {
+            Some(id) => id,
+            None => new_id(first)?,
+        };
+        let own = Member { id: id.clone(), path: wanted[0].0.clone() };
+        let others = wanted[1..].iter().map(|(real, path)| check_other(path, &own, &format.others, real));
+        let known = others.collect::<Result<Vec<_>, _>>()?;
+        let mut remembered = Vec::new();
+        for member in std::mem::take(&mut format.others) {
+            if known.contains(&Some(member.id.clone())) {
+                continue;
+            }
+            check_member(&member, &own)?;
+            if has_data(&member.path).map_err(|source| failed(&member.path, "list it", source))? {
+                locks.push(take_lock(&member.path)?);
+                all.push(member.path.clone());
+                remembered.push(member);
+            }
+        }
+        (format.version, format.id) = (ONE_VERSION, Some(id));
+        if known.iter().any(Option::is_none) && former.as_ref().is_none_or(|former| former.id.is_none()) {
+            // Before anything names it.
+            write_format(first, &format)?;
+        }
+        for (known, (real, path)) in known.into_iter().zip(&wanted[1..]) {
+            let id = match known {
+                Some(id) => id,
+                None => enter(path, &own)?,
+            };
+            format.others.push(Member { id, path: real.clone() });
+        }
+        format.others.extend(remembered);
+        assert!(format.others.len() <= 2 * OTHERS_MAX, "{} data directories", format.others.len());
+    }
+    let format = format.versioned();
+    if former.as_ref() != Some(&format) {
         write_format(first, &format)?;
     }
-    Ok(DataDirectories { all, of_shards, _locks: locks })
+    Ok(DataDirectories { all, of_shards, locks })
 }
 
 /// Locks a data directory that is a broker's first, and those it remembers, to read them; makes nothing else.
@@ -122,20 +137,18 @@ pub fn lock_data_directories(first: &Path) -> Result<DataDirectories, StartError
         locks.push(take_lock(&member.path)?);
         all.push(member.path);
     }
-    Ok(DataDirectories { all, of_shards: Vec::new(), _locks: locks })
+    Ok(DataDirectories { all, of_shards: Vec::new(), locks })
 }
 
-/// Takes a directory for a core; says what its id is.
-fn open_other(
+/// Whether a directory may be taken for a core. Says what its id is; `None`: it has none yet.
+fn check_other(
     path: &Path,
-    allow_tmpfs: bool,
     first: &Member,
     remembered: &[Member],
     real: &Path,
-) -> Result<(DataLock, String), StartError> {
-    let lock = claim(path, allow_tmpfs)?;
+) -> Result<Option<String>, StartError> {
     match read_format(path)? {
-        Some(Format { id: Some(id), of: Some(of), .. }) if of.id == first.id => Ok((lock, id)),
+        Some(Format { id: Some(id), of: Some(of), .. }) if of.id == first.id => Ok(Some(id)),
         Some(Format { of: Some(of), .. }) => {
             Err(StartError::OfAnother { path: path.to_owned(), first: of.path })
         }
@@ -143,18 +156,16 @@ fn open_other(
         None if remembered.iter().any(|member| member.path == real) => {
             Err(StartError::Missing { path: path.to_owned(), first: first.path.clone() })
         }
-        None => {
-            let id = new_id(path)?;
-            let format = Format {
-                version: FORMAT_VERSION,
-                id: Some(id.clone()),
-                others: Vec::new(),
-                of: Some(first.clone()),
-            };
-            write_format(path, &format)?;
-            Ok((lock, id))
-        }
+        None => Ok(None),
     }
+}
+
+/// Makes a directory one of the broker's; says what its id is from now on.
+fn enter(path: &Path, first: &Member) -> Result<String, StartError> {
+    let id = new_id(path)?;
+    let format = Format { id: Some(id.clone()), of: Some(first.clone()), ..Format::new() };
+    write_format(path, &format.versioned())?;
+    Ok(id)
 }
 
 /// Whether a remembered directory is where it was.
@@ -258,6 +269,50 @@ mod tests {
         }
         assert_eq!(open(&a, &[&c]).unwrap().all(), [a.clone(), c.clone()]);
         assert_eq!(open(&a, &[]).unwrap().all(), [a, c]);
+    }
+
+    #[test]
+    fn a_start_that_is_refused_gives_no_directory_to_the_broker() {
+        let directory = directory();
+        let [a, b, c, other] = ["a", "b", "c", "other"].map(|name| directory.path().join(name));
+        fs::create_dir_all(&c).unwrap();
+        fs::write(c.join("thesis.odt"), "precious").unwrap();
+        let error = open(&a, &[&b, &c]).unwrap_err();
+        assert!(matches!(error, StartError::Foreign { .. }), "{error}");
+        assert_eq!([&a, &b].map(|path| read_format(path).unwrap()), [None, None]);
+        assert_eq!(open(&other, &[&b]).unwrap().all(), [other, b]);
+    }
+
+    #[test]
+    fn memory_is_refused_for_a_core_too_and_leaves_no_trace() {
+        let Ok(shm) = tempfile::tempdir_in("/dev/shm") else { return };
+        let directory = directory();
+        let (first, own) = (directory.path().join("a"), shm.path().join("b"));
+        let text = format!("log.dir = {first:?}\n[[shard]]\ncore = 1\nlog.dir = {own:?}\n");
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), text).unwrap();
+        let cpus = [0, 1].map(|core| Cpu { core, numa_node: 0 });
+        let settings = load(Some(file.path()), &[] as &[Assignment], &cpus).unwrap();
+        let error = open_data_directories(&settings).unwrap_err();
+        assert!(matches!(error, StartError::Tmpfs { .. }), "{error}");
+        assert!(!own.exists());
+    }
+
+    #[test]
+    fn an_older_broker_refuses_directories_that_it_would_not_understand() {
+        let directory = directory();
+        let [a, b] = ["a", "b"].map(|name| directory.path().join(name));
+        drop(open(&a, &[&b]).unwrap());
+        for path in [&a, &b] {
+            let text = fs::read_to_string(path.join("format")).unwrap();
+            assert!(text.starts_with("{\"version\":2,"), "{text}");
+        }
+        drop(open(&a, &[]).unwrap());
+        let text = fs::read_to_string(a.join("format")).unwrap();
+        assert!(
+            text.starts_with("{\"version\":1,"),
+            "b had nothing, and one directory is as it always was: {text}"
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! How much of a disk each core may keep busy: what `corelane tune disk` has measured, shared among its cores.
 
-use std::path::PathBuf;
+use std::{fs, path::PathBuf};
 
 use super::StartError;
 use crate::{
@@ -57,8 +57,13 @@ impl DiskShare {
 /// [`StartError::IoProperties`]: there is a file, and it is not sound, or the one that was named is not there.
 pub fn disk_bounds(settings: &Settings) -> Result<Vec<DiskShare>, StartError> {
     let mut shares = Vec::with_capacity(settings.shards.len());
-    for (index, shard) in (0..).zip(&settings.shards) {
+    // One directory may have two names.
+    let resolved = |index| {
         let data = settings.data_dir_of(ShardId(index));
+        fs::canonicalize(data).unwrap_or_else(|_| data.to_owned())
+    };
+    let directories: Vec<PathBuf> = (0..settings.shards.len() as u16).map(resolved).collect();
+    for (data, shard) in directories.iter().zip(&settings.shards) {
         let measured = match &settings.io_properties {
             BoundsFrom::Nowhere => None,
             BoundsFrom::DataDirectory => {
@@ -66,11 +71,10 @@ pub fn disk_bounds(settings: &Settings) -> Result<Vec<DiskShare>, StartError> {
             }
             BoundsFrom::File(file) => Some((file.clone(), IoProperties::read(file)?)),
         };
-        let same = |other: &usize| settings.data_dir_of(ShardId(*other as u16)) == data;
         shares.push(DiskShare {
             core: shard.core,
             measured: measured.map(|(file, found)| (file, found.bounds)),
-            sharing: (0..settings.shards.len()).filter(same).count(),
+            sharing: directories.iter().filter(|other| *other == data).count(),
         });
     }
     Ok(shares)
@@ -78,8 +82,6 @@ pub fn disk_bounds(settings: &Settings) -> Result<Vec<DiskShare>, StartError> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
     use crate::config::{Assignment, Cpu, load};
 
@@ -114,6 +116,10 @@ mod tests {
         let own = format!("{log_dir}[[shard]]\ncore = 1\nlog.dir = \"{}\"\n", b.display());
         assert_eq!(bounds(&own), [of(16, 1), of(8, 4)]);
         assert_eq!(bounds(&format!("io.properties = \"none\"\n{own}")), [DiskBounds::NONE; 2]);
+        std::os::unix::fs::symlink(&a, directory.path().join("c")).unwrap();
+        let same =
+            format!("{log_dir}[[shard]]\ncore = 1\nlog.dir = \"{}\"\n", directory.path().join("c").display());
+        assert_eq!(bounds(&same), [of(8, 1); 2], "one directory under two names");
         let file = format!("io.properties = \"{}\"\n{log_dir}", b.join(IO_PROPERTIES).display());
         assert_eq!(bounds(&file), [of(4, 2); 2]);
         let sentence = disk_bounds(&settings(&own)).unwrap()[1].sentence();

@@ -23,7 +23,7 @@ use crate::{
     model::ShardId,
 };
 
-pub use data_directory::{DataLock, FORMAT_VERSION, open_data_directory};
+pub use data_directory::{DataLock, FORMAT_VERSION};
 pub use directories::{DataDirectories, lock_data_directories, open_data_directories};
 pub use disk_bounds::{DiskShare, disk_bounds};
 pub use limits::{available_cores, raise_open_files_max};
@@ -126,6 +126,14 @@ pub enum StartError {
         /// Ours.
         known: u64,
     },
+    /// The listeners of two cores are one address under two names.
+    #[error("listeners: {endpoint} is {address}, which another core listens on; give each core its own")]
+    SameAddress {
+        /// As configured.
+        endpoint: Endpoint,
+        /// What it is.
+        address: SocketAddr,
+    },
     /// No broker has ever used it.
     #[error("{} is no corelane data directory: it has no file \"format\"", path.display())]
     NotOurs {
@@ -153,10 +161,10 @@ pub enum StartError {
         /// The directory.
         path: PathBuf,
     },
-    /// Logs lie in it, and it is gone or empty.
+    /// Logs may lie in it, and it is gone or empty.
     #[error(
-        "{} holds logs of the broker with data directory {}, and is not there (or empty); mount its disk, or, if its \
-         name has changed, give the new one to a core as log.dir",
+        "{} may hold logs of the broker with data directory {}, and is not there (or empty); mount its disk, or, if \
+         its name has changed, give the new one to a core as log.dir",
         path.display(), first.display()
     )]
     Missing {
@@ -225,11 +233,14 @@ fn check_addresses(settings: &Settings) -> Result<Vec<SocketAddr>, StartError> {
     }
     let mut addresses = Vec::with_capacity(shards);
     while addresses.len() < shards {
-        let address = check_listen(&settings.listen_of(ShardId(addresses.len() as u16)))?;
-        // A free port is free until it is listened on, and may be found twice.
+        let endpoint = settings.listen_of(ShardId(addresses.len() as u16));
+        let address = check_listen(&endpoint)?;
         if !addresses.contains(&address) {
             addresses.push(address);
+        } else if endpoint.port != 0 {
+            return Err(StartError::SameAddress { endpoint, address });
         }
+        // A free port is free until it is listened on, and may be found twice.
     }
     Ok(addresses)
 }
@@ -281,6 +292,24 @@ mod tests {
         assert!(matches!(error, StartError::PortInUse { .. }), "{error}");
         assert!(error.to_string().contains(&format!("127.0.0.1:{port} is in use")), "{error}");
         assert!(error.to_string().contains("--listen"), "{error}");
+    }
+
+    #[test]
+    fn cores_whose_listeners_are_one_address_under_two_names_are_refused() {
+        let port = check_listen(&endpoint("127.0.0.1", 0)).unwrap().port();
+        let own = |core, host, port| format!("[[shard]]\ncore = {core}\nlisteners = \"{host}:{port}\"\n");
+        let text = format!(
+            "per_core_listeners = true\nadvertised.listeners = \"a:1\"\n{}{}",
+            own(0, "127.1", port),
+            own(1, "127.0.0.1", port)
+        );
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        let cpus = [0, 1].map(|core| crate::config::Cpu { core, numa_node: 0 });
+        let none: &[crate::config::Assignment] = &[];
+        let settings = crate::config::load(Some(file.path()), none, &cpus).unwrap();
+        let error = check_addresses(&settings).unwrap_err();
+        assert!(matches!(error, StartError::SameAddress { .. }), "{error}");
     }
 
     #[test]

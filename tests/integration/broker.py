@@ -2,9 +2,12 @@
 
 import os
 import pathlib
+import random
 import re
 import select
+import socket
 import subprocess
+import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
@@ -16,6 +19,16 @@ LOG_LINES_SHOWN = 60
 def cores():
     """Number of cores this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+def lasting_port():
+    """A free port that no outgoing connection is given while the broker is down that comes back on it."""
+    first = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.randrange(first // 2, first)
+        with socket.socket() as tried:
+            if tried.connect_ex(("127.0.0.1", port)) != 0:
+                return port
 
 
 class Broker:
@@ -65,6 +78,12 @@ class Broker:
     def resident_bytes(self):
         status = pathlib.Path(f"/proc/{self.pid}/status").read_text()
         return int(re.search(r"VmRSS:\s+(\d+) kB", status).group(1)) * 1024
+
+    def metrics(self):
+        """What it counts, as Prometheus reads it."""
+        place = re.search(r"metrics on (\S+);", self.ready_line).group(1)
+        with urllib.request.urlopen(place, timeout=WAIT_S) as answer:
+            return answer.read().decode()
 
     def log(self):
         """The end of its log, for a failed test."""

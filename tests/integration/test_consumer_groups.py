@@ -17,7 +17,9 @@ def start(tmp_path):
     started = []
 
     def again():
-        quick = ["--set", "group.consumer.session.timeout.ms=3s", "--set", "group.consumer.heartbeat.interval.ms=200ms"]
+        quick = ["--set", "group.consumer.min.session.timeout.ms=3s", "--set", "group.consumer.session.timeout.ms=3s"]
+        quick += ["--set", "group.consumer.min.heartbeat.interval.ms=200ms"]
+        quick += ["--set", "group.consumer.heartbeat.interval.ms=200ms"]
         started.append(broker_process.Broker(tmp_path / "data", *quick))
         return started[-1]
 

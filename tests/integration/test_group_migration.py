@@ -15,13 +15,13 @@ PARTITIONS = 4
 @pytest.fixture
 def start(tmp_path):
     """Starts a broker whose groups are quick, on the same directory and port each time."""
-    started = []
+    started, listen = [], f"127.0.0.1:{broker_process.lasting_port()}"
 
     def again(*settings):
-        quick = ["--set", "group.consumer.heartbeat.interval.ms=200ms", "--set", "group.initial.rebalance.delay.ms=0"]
+        quick = ["--set", "group.consumer.min.heartbeat.interval.ms=200ms"]
+        quick += ["--set", "group.consumer.heartbeat.interval.ms=200ms", "--set", "group.initial.rebalance.delay.ms=0"]
         for setting in settings:
             quick += ["--set", setting]
-        listen = started[0].address if started else "127.0.0.1:0"
         started.append(broker_process.Broker(tmp_path / "data", *quick, listen=listen))
         return started[-1]
 

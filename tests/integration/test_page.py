@@ -6,20 +6,16 @@ import http.client
 import json
 import pathlib
 import re
-import shutil
-import subprocess
-import urllib.error
 import urllib.parse
-import urllib.request
 
 import batches
 import broker
 import pytest
 from apis import Api
+from browser import browse, needs_browser
 from test_http import place_of
 
 TIMEOUT_S = 120.0
-CHROMIUM = shutil.which("chromium")
 NAME = "with.dots_and-<b>"  # no such topic: Kafka's names have no brackets
 
 
@@ -195,23 +191,18 @@ def test_the_page_may_load_nothing_from_elsewhere(place):
     assert "{{" not in text
 
 
-def browser(tmp_path, *words):
-    options = ("--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000", "--window-size=1280,1400")
+def show(tmp_path, url, flag):
     profile = f"--user-data-dir={tmp_path / 'profile'}"
-    done = subprocess.run(
-        [CHROMIUM, *options, profile, *words], capture_output=True, text=True, timeout=TIMEOUT_S, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return browse(url, "--virtual-time-budget=5000", "--window-size=1280,1400", profile, flag)
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")
+@needs_browser
 def test_a_browser_shows_cores_topics_and_records(one, place, tmp_path):
     markup = b"<img src=x onerror=document.title='owned'>"
     with Api(one.address) as kafka:
         kafka.create_topic("orders", 2)
         kafka.append("orders", batches.Record(b"k-1", b'{"total":12.50}'), markup)
-    page = browser(tmp_path, "--dump-dom", f"http://{place}/#/topics/orders/0")
+    page = show(tmp_path, f"http://{place}/#/topics/orders/0", "--dump-dom")
     cores = len(re.findall(r"\d", re.search(r"cores ([\d,]+)\)", one.ready_line).group(1)))
     assert f"{cores} core" in page and "all serve" in page
     text = html.unescape(re.sub(r"<[^>]*>", "\0", re.sub(r"(?s)<(script|style).*?</\1>", "", page)))
@@ -219,7 +210,7 @@ def test_a_browser_shows_cores_topics_and_records(one, place, tmp_path):
         assert words in text, f"{words} is not in\n{page}"
     assert "<title>corelane</title>" in page and "<img" not in page
     picture = tmp_path / "page.png"
-    browser(tmp_path, f"--screenshot={picture}", f"http://{place}/#/topics/orders/0")
+    show(tmp_path, f"http://{place}/#/topics/orders/0", f"--screenshot={picture}")
     assert picture.read_bytes().startswith(base64.b64decode("iVBORw0KGgo="))
 
 

@@ -1,5 +1,6 @@
 """Client quotas: kept, told, and enforced by a wait that the client cannot ignore."""
 
+import json
 import time
 
 import batches
@@ -7,6 +8,7 @@ import confluent_kafka
 import pytest
 from apis import Api
 from errors import INVALID_REQUEST, NONE
+from http_port import place_of, until
 
 RATE = 50_000
 PRODUCE, FETCH = "producer_byte_rate", "consumer_byte_rate"
@@ -115,6 +117,24 @@ def test_a_consumer_beyond_its_quota_is_told_to_wait_and_has_to(api, limited, na
     assert answer.topics[0].partitions[0].records, "it has its records"
     assert 400 < answer.throttle_time_ms < 700
     assert waited(limited, answer.throttle_time_ms)
+
+
+def test_the_wait_of_a_quota_is_not_told_as_time_of_the_broker(start, data):
+    one = start(data, "--set", "http.listen=127.0.0.1:0")
+    with Api(one.address) as api:
+        api.create_topic("t")
+        assert alter(api, {"user": None, "client-id": api.client_id}, **{PRODUCE: float(RATE)}).error_code == NONE
+        partitions = [{"index": 0, "records": batches.build([b"x" * (3 * RATE)])}]
+        answer = api.call("Produce", 8, acks=1, topics=[{"name": "t", "partitions": partitions}])
+        assert answer.throttle_time_ms > 1_500, answer
+        api.append("t", b"late")
+
+    def produced(text):
+        return [one for one in json.loads(text)["requests"] if one["api"] == "Produce"]
+
+    text = until(place_of(one), lambda text: len(produced(text)) == 2, "/debug/slowest")
+    late = min(produced(text), key=lambda request: request["request_bytes"])
+    assert late["total_us"] < answer.throttle_time_ms * 1000 / 2, late
 
 
 def test_connections_of_a_client_share_its_quota(api, address, name, topic):

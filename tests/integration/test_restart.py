@@ -189,10 +189,9 @@ def test_segments_roll_and_are_read_across_any_end(start, data, how):
 
 @pytest.mark.parametrize("how", ENDS)
 def test_the_same_port_is_free_again_at_once(start, data, how):
-    listen = "127.0.0.1:0"
+    listen = f"127.0.0.1:{broker.lasting_port()}"
     for _ in range(3):
         one = start(data, listen=listen)
-        listen = one.address
         with Api(listen) as api:
             assert api.call("ApiVersions", 0).error_code == NONE
             assert getattr(one, how)() in (0, None), "with a connection open"

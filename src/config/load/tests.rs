@@ -269,7 +269,19 @@ fn values_that_contradict_each_other_are_refused() {
     check_refused(
         "group.min.session.timeout.ms = 7\ngroup.max.session.timeout.ms = 6\n",
         &[],
-        "c.toml:1: group.min.session.timeout.ms is 7, more than the maximum, which is 6",
+        "c.toml:1: group.min.session.timeout.ms is 7 ms, more than group.max.session.timeout.ms, which is 6 ms",
+    );
+    check_refused(
+        "group.consumer.session.timeout.ms = \"10s\"\n",
+        &[],
+        "c.toml:1: group.consumer.min.session.timeout.ms is 45000 ms, more than group.consumer.session.timeout.ms, \
+         which is 10000 ms",
+    );
+    check_refused(
+        "group.consumer.max.heartbeat.interval.ms = \"4s\"\n",
+        &[],
+        "c.toml:1: group.consumer.heartbeat.interval.ms is 5000 ms, more than \
+         group.consumer.max.heartbeat.interval.ms, which is 4000 ms",
     );
     check_refused(
         "log.cleaner.min.compaction.lag.ms = 2\nlog.cleaner.max.compaction.lag.ms = 1\n",

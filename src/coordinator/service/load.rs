@@ -7,7 +7,7 @@ use crate::{
     io::cores::{Queue, spawn},
     model::{Offset, TopicPartition},
     record::{self, RecordBatch},
-    shard::work::{Answer, PartitionRead, ReadLimits, ReadWork, Work},
+    shard::work::{Answer, PartitionRead, ReadAnswer, ReadLimits, ReadWork, Work},
 };
 
 /// Bytes of one read while groups are loaded.
@@ -53,7 +53,9 @@ impl Coordinator {
                 until_bytes: 0,
                 wait_max: Duration::ZERO,
             };
-            let Answer::Read(results) = self.shard.work(self.shard.id(), Work::Read(work)).await else {
+            let Answer::Read(ReadAnswer { results, .. }) =
+                self.shard.work(self.shard.id(), Work::Read(work)).await
+            else {
                 panic!("another answer than that to a read")
             };
             let outcome = match results.into_iter().next() {

@@ -259,7 +259,7 @@ def page_alone(tmp_path, steps):
     at = pathlib.Path(__file__).parents[2] / "src/http/page"
     script = "\n</script><script>\n".join([BEFORE, (at / "live.js").read_text(), AFTER % steps])
     (tmp_path / "alone.html").write_text((at / "live.html").read_text().replace("{{js}}", script))
-    dom = browser(tmp_path, "--dump-dom", (tmp_path / "alone.html").as_uri())
+    dom = show(tmp_path, (tmp_path / "alone.html").as_uri(), "--dump-dom")
     found = re.search(r'data-seen="([^"]*)"', dom)
     assert found, dom
     said = json.loads(html.unescape(found.group(1)))
@@ -267,7 +267,7 @@ def page_alone(tmp_path, steps):
     return said["seen"]
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")
+@needs_browser
 def test_an_answer_about_a_topic_that_was_left_is_not_shown_under_the_next(tmp_path):
     topics, slow_records = page_alone(
         tmp_path,
@@ -286,7 +286,7 @@ def test_an_answer_about_a_topic_that_was_left_is_not_shown_under_the_next(tmp_p
         assert name == "b" and "of b" in shown and "of a" not in shown, shown
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")
+@needs_browser
 def test_of_two_answers_about_records_the_later_question_is_shown(tmp_path):
     ((_, shown),) = page_alone(
         tmp_path,
@@ -301,7 +301,7 @@ def test_of_two_answers_about_records_the_later_question_is_shown(tmp_path):
     assert "seventh" in shown and "fifth" not in shown
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")
+@needs_browser
 def test_older_and_newer_can_be_asked_for_once_there_are_records(tmp_path):
     steps = """
   const buttons = ["older", "newer"].map((id) => document.getElementById(id));
@@ -314,7 +314,7 @@ def test_older_and_newer_can_be_asked_for_once_there_are_records(tmp_path):
     assert page_alone(tmp_path, steps) == [[True, True], [True, True], [False, False], [True, True]]
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")
+@needs_browser
 def test_a_timestamp_that_is_no_date_is_shown_as_the_number_it_is(tmp_path):
     ((_, shown),) = page_alone(
         tmp_path,

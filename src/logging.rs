@@ -62,6 +62,9 @@ pub enum LoggingError {
     /// Something has to hold for all.
     #[error("Removing the log level of the root logger is not allowed")]
     Root,
+    /// Nothing takes levels any more: the process ends.
+    #[error("The log levels could not be changed: {0}")]
+    Gone(String),
 }
 
 /// What was given at start, and what clients have set.
@@ -161,18 +164,20 @@ pub fn levels() -> Vec<(&'static str, &'static str)> {
 /// # Errors
 /// [`LoggingError`]
 pub fn change(changes: &[Change], judge_only: bool) -> Result<(), LoggingError> {
-    let Some(live) = LIVE.get() else { return Ok(()) };
-    let mut levels = live.levels.lock().unwrap_or_else(PoisonError::into_inner);
-    let after = levels.changed(changes)?;
-    if judge_only {
-        return Ok(());
+    LIVE.get().map_or(Ok(()), |live| live.change(changes, judge_only))
+}
+
+impl Live {
+    fn change(&self, changes: &[Change], judge_only: bool) -> Result<(), LoggingError> {
+        let mut levels = self.levels.lock().unwrap_or_else(PoisonError::into_inner);
+        let after = levels.changed(changes)?;
+        if !judge_only {
+            let reloaded = self.filter.reload(EnvFilter::new(after.text()));
+            reloaded.map_err(|error| LoggingError::Gone(error.to_string()))?;
+            *levels = after;
+        }
+        Ok(())
     }
-    match live.filter.reload(EnvFilter::new(after.text())) {
-        Ok(()) => *levels = after,
-        // The subscriber is gone: the process ends.
-        Err(error) => tracing::error!(%error, "log levels could not be changed"),
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -204,6 +209,17 @@ mod tests {
         );
         assert_eq!(of(&set(&quiet, "corelane::io", None), "corelane::io"), "ERROR");
         assert!(EnvFilter::builder().parse(quiet.text()).is_ok());
+    }
+
+    #[test]
+    fn a_change_that_nothing_takes_is_an_error_and_changes_nothing() {
+        let (layer, filter) = reload::Layer::new(EnvFilter::new("info"));
+        let live = Live { filter, levels: Mutex::new(levels("info")) };
+        let to_debug = [(ROOT.to_owned(), Some("DEBUG".to_owned()))];
+        drop(layer);
+        assert!(matches!(live.change(&to_debug, false), Err(LoggingError::Gone(_))));
+        let levels = live.levels.lock().expect("nobody has panicked");
+        assert_eq!(of(&levels, ROOT), "INFO");
     }
 
     #[test]

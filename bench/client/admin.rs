@@ -227,6 +227,10 @@ impl Admin {
                 }
             }
         }
+        // A partition that nothing is said of must not pass for an empty one.
+        if offsets.contains(&-1) {
+            return Err(WireError::missing("ListOffsetsResponse").into());
+        }
         Ok(offsets)
     }
 }

@@ -130,7 +130,12 @@ impl Connection {
         version: i16,
     ) -> Result<R::Response, AdminError> {
         let frame = self.round_trip(request, version)?;
-        Ok(request::decode::<R, R::Response>(frame, version)?.1)
+        let (correlation, answer) = request::decode::<R, R::Response>(frame, version)?;
+        if correlation != self.correlation {
+            let text = format!("answer {correlation} to request {}", self.correlation);
+            return Err(io::Error::other(text).into());
+        }
+        Ok(answer)
     }
 }
 

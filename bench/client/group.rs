@@ -3,6 +3,7 @@
 //!
 //! Every member subscribes to the one topic of the run; whichever leads deals its partitions in ranges.
 
+use std::collections::HashMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use kafka_wire_core::StrBytes;
 
 use super::admin::{Admin, AdminError};
 use super::connection::Connection;
+use super::request::WireError;
 
 /// A member that is silent for so long is dead to the coordinator.
 const SESSION_TIMEOUT_MS: i32 = 10_000;
@@ -92,20 +94,23 @@ impl Member {
     /// # Errors
     /// [`AdminError`].
     pub fn join(&mut self, count: u32) -> Result<Vec<i32>, AdminError> {
-        let deadline = Instant::now() + JOIN_MAX;
+        self.join_until(count, Instant::now() + JOIN_MAX)
+    }
+
+    fn join_until(&mut self, count: u32, deadline: Instant) -> Result<Vec<i32>, AdminError> {
         loop {
             let joined = self.ask_to_join()?;
             match joined.error_code {
                 0 => {}
-                MEMBER_ID_REQUIRED => {
-                    self.id = joined.member_id;
-                    continue;
-                }
+                MEMBER_ID_REQUIRED => self.id = joined.member_id.clone(),
                 UNKNOWN_MEMBER_ID => self.id = StrBytes::from(""),
-                REBALANCE_IN_PROGRESS => {}
+                REBALANCE_IN_PROGRESS => thread::sleep(RETRY_PAUSE),
                 code => retry_or("JoinGroup", &self.group, code, deadline)?,
             }
             if joined.error_code != 0 {
+                if Instant::now() >= deadline {
+                    return Err(refused("JoinGroup", &self.group, joined.error_code));
+                }
                 continue;
             }
             self.id = joined.member_id.clone();
@@ -188,10 +193,13 @@ impl Member {
         let answer = self.coordinator.ask(&request, version::OFFSET_FETCH)?;
         let found = answer.topics.iter().flat_map(|topic| &topic.partitions);
         let failed = found.clone().map(|p| p.error_code).chain([answer.error_code]).find(|code| *code != 0);
-        match failed {
-            Some(code) => Err(refused("OffsetFetch", &self.group, code)),
-            None => Ok(found.map(|p| (p.partition_index, p.committed_offset)).collect()),
+        if let Some(code) = failed {
+            return Err(refused("OffsetFetch", &self.group, code));
         }
+        let told: HashMap<i32, i64> = found.map(|p| (p.partition_index, p.committed_offset)).collect();
+        // A partition that nothing is said of must not go unread.
+        let all: Option<_> = partitions.iter().map(|index| Some((*index, *told.get(index)?))).collect();
+        all.ok_or_else(|| WireError::missing("OffsetFetchResponse").into())
     }
 
     /// Commits the offsets to read next.
@@ -313,7 +321,55 @@ fn decode_assignment(bytes: &[u8]) -> Vec<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::fake;
+    use kafka_wire::{FindCoordinatorResponse, OffsetFetchResponse, offset_fetch_response};
     use proptest::prelude::*;
+
+    const FIND_COORDINATOR: i16 = 10;
+    const JOIN_GROUP: i16 = 11;
+    const OFFSET_FETCH: i16 = 9;
+
+    /// A member whose coordinator answers a request with `answer`, always.
+    fn member(key: i16, version: i16, answer: Vec<u8>) -> Member {
+        let served: &'static [_] = vec![(FIND_COORDINATOR, 2), (key, version)].leak();
+        let here = std::sync::Arc::new(std::sync::OnceLock::<String>::new());
+        let address = std::sync::Arc::clone(&here);
+        let broker = fake::start(served, move |asked| {
+            if asked != FIND_COORDINATOR {
+                return Some(answer.clone());
+            }
+            let mut found = FindCoordinatorResponse::default();
+            let (host, port) = here.wait().split_once(':').expect("an address");
+            (found.host, found.port) = (StrBytes::from(host), port.parse().expect("a port"));
+            Some(fake::encoded(&found, 2))
+        });
+        address.set(broker.clone()).expect("once");
+        Member::new(&Admin::new(&broker), "g", "t").expect("finds its coordinator")
+    }
+
+    #[test]
+    fn a_coordinator_that_never_lets_a_member_in_is_given_up() {
+        for code in [UNKNOWN_MEMBER_ID, REBALANCE_IN_PROGRESS, MEMBER_ID_REQUIRED] {
+            let mut refusal = JoinGroupResponse::default();
+            refusal.error_code = code;
+            let mut member = member(JOIN_GROUP, 5, fake::encoded(&refusal, 5));
+            let said = member.join_until(1, Instant::now()).expect_err("it is not let in").to_string();
+            assert!(said.contains(&code.to_string()), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_partition_whose_committed_offset_is_not_told_is_not_left_out() {
+        let mut partition = offset_fetch_response::OffsetFetchResponsePartition::default();
+        (partition.partition_index, partition.committed_offset) = (3, 8);
+        let mut topic = offset_fetch_response::OffsetFetchResponseTopic::default();
+        topic.partitions = vec![partition];
+        let mut told = OffsetFetchResponse::default();
+        told.topics = vec![topic];
+        let mut member = member(OFFSET_FETCH, 5, fake::encoded(&told, 5));
+        assert_eq!(member.committed(&[3]).expect("told"), [(3, 8)]);
+        assert!(member.committed(&[3, 4]).is_err(), "nothing is said of 4");
+    }
 
     proptest! {
         #[test]

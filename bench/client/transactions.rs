@@ -5,6 +5,7 @@
 //! transaction, whose sequences begin at 0 (KIP-890).
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -92,11 +93,11 @@ impl Admin {
                 let deadline = Instant::now() + READY_MAX;
                 loop {
                     let found = find(&mut any, &id).and_then(|address| {
-                        if !coordinators.contains_key(&address) {
-                            coordinators.insert(address.clone(), Connection::connect(&address)?);
-                        }
-                        let coordinator = coordinators.get_mut(&address).expect("is there now");
-                        begin(coordinator, address.clone(), &id, produce_version)
+                        let coordinator = match coordinators.entry(address.clone()) {
+                            Entry::Occupied(known) => known.into_mut(),
+                            Entry::Vacant(new) => new.insert(Connection::connect(&address)?),
+                        };
+                        begin(coordinator, address, &id, produce_version)
                     });
                     match found {
                         Err(AdminError::Broker { code, .. })

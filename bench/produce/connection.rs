@@ -146,14 +146,19 @@ impl Connection {
         let Some(frame) = self.frames.next_frame()? else { return Ok(None) };
         let answer = request::produce_answer(frame.clone(), version).map_err(io::Error::other)?;
         self.frames.recycle(frame);
-        match self.in_flight.pop_front() {
-            Some(oldest) if oldest.correlation == answer.correlation => Ok(Some((oldest, answer))),
-            oldest => Err(io::Error::other(format!(
-                "answer {} out of turn, the oldest request is {:?}",
-                answer.correlation,
-                oldest.map(|request| request.correlation)
-            ))),
+        let oldest = self.in_flight.front().map(|request| request.correlation);
+        if oldest != Some(answer.correlation) {
+            // That one stays without an answer: it is lost with the connection.
+            let correlation = answer.correlation;
+            let text = format!("answer {correlation} out of turn, the oldest request is {oldest:?}");
+            return Err(io::Error::other(text));
         }
+        Ok(self.in_flight.pop_front().map(|request| (request, answer)))
+    }
+
+    /// The answer to a request says nothing: it is without one again.
+    pub fn unanswered(&mut self, request: InFlight) {
+        self.in_flight.push_front(request);
     }
 
     /// The next request of acks=0 that has left: once all bytes are written.

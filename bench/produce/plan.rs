@@ -72,6 +72,8 @@ pub struct Plan {
     pub stop_at: Option<Nanos>,
     /// Whether a lost connection is opened again.
     pub reconnect: bool,
+    /// Longest time in which nothing is acknowledged of what is to be, before a thread gives up.
+    pub delivery_max: Nanos,
 }
 
 /// A stream's place in the run.
@@ -295,6 +297,7 @@ mod tests {
                 in_flight_max: 5,
                 stop_at: None,
                 reconnect: false,
+                delivery_max: Nanos::MAX,
             }
         }
     }

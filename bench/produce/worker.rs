@@ -155,6 +155,8 @@ struct Worker {
     unfinished: usize,
     /// When to ask for leaders and open lost connections again.
     refresh_at: Option<Nanos>,
+    /// When something was last acknowledged, or nothing was to be.
+    delivered_at: Nanos,
     /// What no new connection would mend.
     fatal: Option<io::Error>,
     outcome: Outcome,
@@ -183,6 +185,7 @@ pub fn run(task: Task, meter: Meter) -> io::Result<Outcome> {
         dirty: Vec::new(),
         unfinished: task.seats.len(),
         refresh_at: None,
+        delivered_at: 0,
         fatal: None,
         outcome: Outcome::default(),
         task,
@@ -287,6 +290,8 @@ impl Worker {
         let mut stopping = false;
         let mut give_up_at = plan.stop_at.map(|at| at + DRAIN_MAX);
         let mut ready = Vec::new();
+        self.delivered_at = plan.clock.now();
+        let mut look_at = self.delivered_at + SECOND;
         loop {
             let now = plan.clock.now();
             self.meter.roll(now);
@@ -317,6 +322,15 @@ impl Worker {
             if self.unfinished == 0 && !self.is_transacting() {
                 return Ok(());
             }
+            if now >= look_at {
+                look_at = now + SECOND;
+                if !self.is_waiting() {
+                    self.delivered_at = now;
+                } else if now - self.delivered_at > plan.delivery_max {
+                    let seconds = plan.delivery_max / SECOND;
+                    return Err(io::Error::other(format!("nothing was acknowledged for {seconds} s")));
+                }
+            }
             if give_up_at.is_some_and(|at| now >= at) {
                 self.give_up(now);
                 return if self.is_transacting() {
@@ -338,6 +352,14 @@ impl Worker {
             self.dirty.sort_unstable();
             self.dirty.dedup();
         }
+    }
+
+    /// Whether something has been sent, or would be if the broker let it, that has no good answer.
+    fn is_waiting(&self) -> bool {
+        let waits = |lane: &Lane| {
+            lane.stream.in_flight() > 0 || matches!(lane.queued, Queued::Rests | Queued::Connection)
+        };
+        self.lanes.iter().any(waits) || self.producers.iter().any(Transactor::is_asking)
     }
 
     fn sleep(&self, now: Nanos, stop_at: Option<Nanos>) -> Nanos {
@@ -541,3 +563,6 @@ impl Worker {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

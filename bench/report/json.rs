@@ -56,8 +56,8 @@ pub struct Document<'a> {
     /// The reading side.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub consume: Option<Side>,
-    /// The others: `tail-1`, `catch-1`, ..., `commit` (whose service times are those of commits), `transaction` (from its first
-    /// record to its end; service times are those of EndTxn).
+    /// The others: `tail-1`, `catch-1`, ..., `commit` (whose service times are those of commits), `transaction`
+    /// (from its first record to its end; service times are those of EndTxn).
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub roles: BTreeMap<String, Side>,
     /// When each reader first had all there was.

@@ -4,6 +4,7 @@
 //! member stops reading, commits, joins again and goes on. Members that have read all they were assigned stay until
 //! all have, so that their leaving does not move the others' partitions.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
@@ -112,42 +113,76 @@ pub fn start(context: &mut Context, args: &ConsumeArgs, reporter: &mut Reporter)
         reporter.add_worker(Role::Commit);
         let seat = seat.clone();
         thread::spawn(move || {
+            let mut busy = Busy::new(Arc::clone(&seat.busy));
             pin(seat.core).map_err(|e| e.to_string())?;
-            let busy = Arc::clone(&seat.busy);
-            let found = seat.read_until_done();
-            if found.is_err() {
-                // The others must not wait for a member that is gone.
-                busy.fetch_sub(1, Ordering::Relaxed);
-            }
-            found
+            seat.read_until_done(&mut busy)
         })
     });
     Ok(Running { members: members.collect() })
 }
 
+/// Whether a member still has something to read, counted among all of them.
+#[derive(Debug)]
+struct Busy {
+    all: Arc<AtomicUsize>,
+    is_busy: bool,
+}
+
+impl Busy {
+    /// Of a member that `all` already counts.
+    fn new(all: Arc<AtomicUsize>) -> Self {
+        Self { all, is_busy: true }
+    }
+
+    fn set(&mut self, is_busy: bool) {
+        match (self.is_busy, is_busy) {
+            (true, false) => drop(self.all.fetch_sub(1, Ordering::Relaxed)),
+            (false, true) => drop(self.all.fetch_add(1, Ordering::Relaxed)),
+            _ => {}
+        }
+        self.is_busy = is_busy;
+    }
+
+    fn is_anybody(&self) -> bool {
+        self.all.load(Ordering::Relaxed) > 0
+    }
+}
+
+/// The others must not wait for a member that is gone, whatever it was doing.
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.set(false);
+    }
+}
+
+/// What of `reached` is to be committed: all of it, if the group has anything else.
+fn to_commit(reached: Vec<(i32, i64)>, has: &BTreeMap<i32, i64>) -> Option<Vec<(i32, i64)>> {
+    let is_known = |(index, offset): &(i32, i64)| has.get(index) == Some(offset);
+    (!reached.iter().all(is_known)).then_some(reached)
+}
+
 impl Seat {
     /// A member's whole life.
-    fn read_until_done(self) -> Result<Outcome, String> {
+    fn read_until_done(self, busy: &mut Busy) -> Result<Outcome, String> {
         let mut outcome = Outcome::default();
         let mut commits = Meter::new(Role::Commit, self.start, self.events.clone());
         let count = u32::try_from(self.topology.leaders.len()).unwrap_or(u32::MAX);
         let text = |e: crate::client::admin::AdminError| format!("group {}: {e}", self.group);
         let mut member = Member::new(&self.admin, &self.group, &self.topology.topic).map_err(text)?;
-        let mut was_busy = true;
         loop {
             let assigned = member.join(count).map_err(text)?;
             let committed = member.committed(&assigned).map_err(text)?;
+            // What the group has, and not where reading begins: whatever is read is to be committed.
+            let mut done: BTreeMap<i32, i64> = committed.iter().copied().collect();
             let partitions: Vec<_> =
                 committed.into_iter().map(|(index, at)| self.partition(index, at)).collect();
             let positions = Arc::new(Positions::new(&partitions));
             let rebalance = Arc::new(AtomicBool::new(false));
-            // Before anything is read: what is read before the first look is to be committed too.
-            let mut done = positions.all();
             let reader = self.read(partitions, &positions, &rebalance);
             let (mut beat_at, mut commit_at) =
                 (self.clock.now() + BEAT, self.clock.now() + self.commit_every);
             let mut standing = Standing::Stable;
-            while standing == Standing::Stable && !self.is_over(&reader, &mut was_busy) {
+            while standing == Standing::Stable && !self.is_over(&reader, busy) {
                 let now = self.clock.now();
                 commits.roll(now);
                 if now >= commit_at {
@@ -172,7 +207,9 @@ impl Seat {
                 break;
             }
         }
-        commits.finish(self.clock.now());
+        let now = self.clock.now();
+        outcome.ended.insert(Role::Commit, now);
+        commits.finish(now);
         // A coordinator that does not hear it notices by itself.
         let _ = member.leave();
         Ok(outcome)
@@ -216,38 +253,67 @@ impl Seat {
     }
 
     /// Whether this member may end: it was told to, or nobody has anything left to read.
-    fn is_over(&self, reader: &JoinHandle<std::io::Result<worker::Outcome>>, was_busy: &mut bool) -> bool {
-        let is_busy = !reader.is_finished();
-        match (*was_busy, is_busy) {
-            (true, false) => drop(self.busy.fetch_sub(1, Ordering::Relaxed)),
-            (false, true) => drop(self.busy.fetch_add(1, Ordering::Relaxed)),
-            _ => {}
-        }
-        *was_busy = is_busy;
-        self.stop.load(Ordering::Relaxed) || self.busy.load(Ordering::Relaxed) == 0
+    fn is_over(&self, reader: &JoinHandle<std::io::Result<worker::Outcome>>, busy: &mut Busy) -> bool {
+        busy.set(!reader.is_finished());
+        self.stop.load(Ordering::Relaxed) || !busy.is_anybody()
     }
 
-    /// Commits what has been read since the last commit, if anything.
+    /// Commits where reading has got to, if the group does not have it.
     fn commit(
         &self,
         member: &mut Member,
         positions: &Positions,
-        done: &mut Vec<(i32, i64)>,
+        done: &mut BTreeMap<i32, i64>,
         commits: &mut Meter,
     ) -> Result<Standing, crate::client::admin::AdminError> {
-        let all = positions.all();
-        if all == *done {
-            return Ok(Standing::Stable);
-        }
+        let Some(all) = to_commit(positions.all(), done) else { return Ok(Standing::Stable) };
         let before = self.clock.now();
         let standing = member.commit(&all)?;
         let now = self.clock.now();
         if standing == Standing::Stable {
-            *done = all;
+            done.extend(all);
             commits.roll(now);
             commits.counts.requests += 1;
             commits.counts.service.record(now - before, 1);
         }
         Ok(standing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A member that has read everything before it first looks has committed none of it.
+    #[test]
+    fn what_the_group_does_not_have_is_committed_however_early_it_was_read() {
+        let mut has = BTreeMap::from([(0, 7), (1, -1)]);
+        assert_eq!(to_commit(vec![(0, 7), (1, 5)], &has), Some(vec![(0, 7), (1, 5)]));
+        has.extend([(0, 7), (1, 5)]);
+        assert_eq!(to_commit(vec![(1, 5), (0, 7)], &has), None, "whatever the order");
+        assert_eq!(to_commit(vec![(0, 8), (1, 5)], &has), Some(vec![(0, 8), (1, 5)]));
+        assert_eq!(to_commit(Vec::new(), &has), None, "a member without partitions");
+    }
+
+    #[test]
+    fn a_member_that_has_read_all_and_then_fails_is_counted_out_once() {
+        let all = Arc::new(AtomicUsize::new(2));
+        let (mut one, other) = (Busy::new(Arc::clone(&all)), Busy::new(Arc::clone(&all)));
+        one.set(false);
+        drop(one);
+        assert!(other.is_anybody(), "the other still reads");
+        drop(other);
+        assert_eq!(all.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_member_that_is_dealt_more_is_busy_again() {
+        let all = Arc::new(AtomicUsize::new(1));
+        let mut one = Busy::new(Arc::clone(&all));
+        one.set(false);
+        one.set(false);
+        assert!(!one.is_anybody());
+        one.set(true);
+        assert!(one.is_anybody());
     }
 }

@@ -110,8 +110,13 @@ impl Outcome {
         self.unsent += other.unsent;
         self.left += other.left;
         self.last_intended = self.last_intended.max(other.last_intended);
-        self.ended.extend(other.ended);
-        self.caught_up.extend(other.caught_up);
+        // A role has ended, and has caught up, when the last of its threads has.
+        for (own, its) in [(&mut self.ended, other.ended), (&mut self.caught_up, other.caught_up)] {
+            for (role, at) in its {
+                let last = own.entry(role).or_default();
+                *last = at.max(*last);
+            }
+        }
         for (role, partitions) in other.partitions {
             let own = self.partitions.entry(role).or_default();
             for (index, received) in partitions {
@@ -198,6 +203,19 @@ fn listen_to_signals() -> Result<Stop, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_role_has_ended_when_the_last_of_its_threads_has() {
+        let ended = |at| Outcome {
+            ended: [(Role::Consume, at)].into(),
+            caught_up: [(Role::Consume, at + 1)].into(),
+            ..Outcome::default()
+        };
+        let mut all = Outcome::default();
+        // The last one was dealt no partition, and never had a record.
+        [5, 9, 0].into_iter().for_each(|at| all.add(ended(at)));
+        assert_eq!((all.ended[&Role::Consume], all.caught_up[&Role::Consume]), (9, 10));
+    }
 
     #[test]
     fn results_of_several_runs_go_to_files_of_their_own() {

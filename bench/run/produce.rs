@@ -12,7 +12,7 @@ use crate::ack_log::AckLogWriter;
 use crate::args::{CommonArgs, LoadArgs, TransactionArgs};
 use crate::client::admin::{NewTopic, Topology};
 use crate::client::transactions::Transactional;
-use crate::clock::Nanos;
+use crate::clock::{Nanos, SECOND};
 use crate::keys::Keys;
 use crate::payload;
 use crate::pin::pin;
@@ -27,6 +27,9 @@ use crate::stats::{Meter, Role};
 
 /// Most streams of a run: what a run keeps of each takes a few hundred bytes.
 const STREAMS_MAX: usize = 1_000_000;
+
+/// Longest time in which nothing of what has been sent is acknowledged. Kafka's `delivery.timeout.ms`.
+const DELIVERY_MAX: Nanos = 120 * SECOND;
 
 /// How records are sent, beside the load.
 #[derive(Debug, Clone, Copy, Default)]
@@ -170,6 +173,7 @@ pub fn prepare(context: &mut Context, load: &LoadArgs, how: How<'_>) -> Result<P
         in_flight_max: load.in_flight as usize,
         stop_at,
         reconnect,
+        delivery_max: DELIVERY_MAX,
     });
 
     // A connection, which is a leader and a slot, stays on one thread; so does a producer, which is a slot, if it makes

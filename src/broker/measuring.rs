@@ -39,7 +39,7 @@ pub(super) async fn measure(shard: Rc<Shard>, store: Rc<Store>, ring: Rc<Ring>, 
         metrics.set(Gauge::JournalMaxBytes, journal_bytes_max);
         metrics.set(Gauge::BudgetBytes, shard.budget().total() as u64);
         metrics.set(Gauge::ReserveBytes, store.reserve_bytes());
-        if let Ok(space) = shard.disk_space() {
+        if let Ok(space) = Shard::disk_space(shard.settings().data_dir_of(shard.id())) {
             metrics.set(Gauge::DiskBytes, space.total);
             metrics.set(Gauge::DiskUsableBytes, space.usable);
         }

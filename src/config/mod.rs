@@ -2,11 +2,13 @@
 //!
 //! The room reads a file and knows what is sound; it does not know how a setting is used, nor which cores the
 //! machine has (that is passed in). Read it in this order: [`table`] (one row per setting), [`value`]
-//! (quantities with units, endpoints, cores), [`topic`] (the topic-level keys; the broker's defaults of them follow), [`group`] (those of one group),
-//! `kind` (types and bounds of Kafka's keys), `kafka` (Kafka's keys that nothing here behaves by), `file` (TOML to
-//! assignments), `load` (assignments over defaults, then what must fit together), `show` (the settings in
-//! force, and how two differ), `broker` (settings as Kafka's tools read them), `dynamic` (changes while the broker
-//! runs), `places` (where each core listens and where its data lies), [`mod@reference`] (the table as a page: every setting), [`io_properties`] (what a disk was measured to do), `error`.
+//! (quantities with units, endpoints, cores), [`topic`] (the topic-level keys; the broker's defaults of them
+//! follow), [`group`] (those of one group), `kind` (types and bounds of Kafka's keys), `kafka` (Kafka's keys that
+//! nothing here behaves by), `file` (TOML to assignments), `load` (assignments over defaults, then what must fit
+//! together), `show` (the settings in force, and how two differ), `broker` (settings as Kafka's tools read them),
+//! `dynamic` (changes while the broker runs), `places` (where each core listens and where its data lies),
+//! [`mod@reference`] (the table as a page: every setting), [`io_properties`] (what a disk was measured to do),
+//! `error`.
 
 mod broker;
 mod dynamic;

@@ -1,9 +1,11 @@
 //! One group: its members, under the protocol that they speak, and its offsets.
 //!
 //! A plain state machine. A request and the [`World`] as it is go in; a [`Turn`] comes out: the answer, what is to be
-//! stored before it is given, and answers to requests that have waited. What members ask is in [`requests`].
+//! stored before it is given, and answers to requests that have waited. What members ask is in [`requests`], what is
+//! done if it could not be stored in `restate`.
 
 pub mod requests;
+mod restate;
 
 use super::{
     classic::{ClassicGroup, Effects, GroupLimits, Snapshot, State},
@@ -38,7 +40,7 @@ pub struct World<'a> {
 /// What comes of a request, or of time. `T`: see [`ClassicGroup`].
 #[derive(Debug)]
 pub struct Turn<T, A> {
-    /// What is to be stored, in this order. It holds already.
+    /// What is to be stored, in this order. It holds already; see [`Group::restated`] if it cannot be stored.
     pub records: Vec<GroupRecord>,
     /// Answers to requests that have waited.
     pub effects: Effects<T>,
@@ -276,11 +278,22 @@ impl<T> Group<T> {
         partitions.iter().map(record).collect()
     }
 
-    /// What has expired, as tombstones; of a group that has nothing left also its own.
+    /// What has expired, or is of topics that are no more, as tombstones; of a group that has nothing left also its
+    /// own.
     #[must_use]
-    pub fn expire(&self, group: &str, now_ms: i64, retention_ms: i64) -> Vec<GroupRecord> {
+    pub fn expire(
+        &self,
+        group: &str,
+        view: &ClusterView,
+        now_ms: i64,
+        retention_ms: i64,
+    ) -> Vec<GroupRecord> {
         let empty_since_ms = self.has_no_members().then_some(self.empty_since_ms);
-        let expired = self.offsets.expired(now_ms, retention_ms, empty_since_ms);
+        let is_gone = |topic: &str| view.topic(topic).is_none();
+        let mut expired = self.offsets.of_topics(is_gone);
+        expired.extend(self.offsets.expired(now_ms, retention_ms, empty_since_ms));
+        expired.sort_unstable();
+        expired.dedup();
         let mut records = Self::tombstones(group, &expired);
         let left = self.offsets.iter().count() - expired.len();
         let is_over = empty_since_ms.is_some_and(|since_ms| now_ms.saturating_sub(since_ms) >= retention_ms);

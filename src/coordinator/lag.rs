@@ -6,7 +6,9 @@ use super::service::Coordinator;
 use crate::{
     model::{Offset, PartitionIndex, ShardId, TopicPartition},
     record::RecordBatch,
-    shard::work::{Answer, OffsetQuestion, PartitionRead, ReadAnswer, ReadLimits, ReadWork, WantedOffset, Work},
+    shard::work::{
+        Answer, OffsetQuestion, PartitionRead, ReadAnswer, ReadLimits, ReadWork, WantedOffset, Work,
+    },
 };
 
 /// Committed offsets that one look takes in; those of groups further on in the alphabet are left out.

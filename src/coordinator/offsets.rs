@@ -47,6 +47,12 @@ impl Offsets {
         self.committed.iter()
     }
 
+    /// The partitions among them of such topics.
+    #[must_use]
+    pub fn of_topics(&self, is_one: impl Fn(&str) -> bool) -> Vec<Partition> {
+        self.committed.keys().filter(|(topic, _)| is_one(topic)).cloned().collect()
+    }
+
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {

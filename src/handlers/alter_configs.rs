@@ -1,5 +1,6 @@
 //! AlterConfigs (33), versions 0 to 2, and IncrementalAlterConfigs (44), versions 0 and 1: settings of topics,
-//! of groups and of this broker, and the levels of its loggers (the latter API only), each resource with its own result. The former replaces all that is set on a resource.
+//! of groups and of this broker, and the levels of its loggers (the latter API only), each resource with its own
+//! result. The former replaces all that is set on a resource.
 //!
 //! What takes effect does so before the answer, on every core; a setting of the broker that only a restart
 //! changes is refused.

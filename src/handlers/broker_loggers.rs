@@ -65,5 +65,6 @@ fn code_of(error: &LoggingError) -> ErrorCode {
     match error {
         LoggingError::UnknownLogger(_) | LoggingError::UnknownLevel(..) => ErrorCode::InvalidConfig,
         LoggingError::Root => ErrorCode::InvalidRequest,
+        LoggingError::Gone(_) => ErrorCode::UnknownServerError,
     }
 }

@@ -69,21 +69,19 @@ pub async fn handle(shard: &Rc<Shard>, head: Head, body: Bytes) -> Result<Descri
         }
     }
     let mut response = DescribeLogDirsResponse::default();
-    let of_directory = |directory: &PathBuf| {
-        describe(shard, directory, sizes.remove(directory).unwrap_or_default(), head.version)
-    };
+    let of_directory =
+        |directory: &PathBuf| describe(directory, sizes.remove(directory).unwrap_or_default(), head.version);
     response.results = shard.settings().data_dirs.iter().map(of_directory).collect();
     Ok(response)
 }
 
 fn describe(
-    shard: &Shard,
     directory: &Path,
     sizes: BTreeMap<TopicName, BTreeMap<PartitionIndex, u64>>,
     version: i16,
 ) -> DescribeLogDirsResult {
     let mut result = DescribeLogDirsResult::default();
-    let space = shard.disk_space_of(directory).ok();
+    let space = Shard::disk_space(directory).ok();
     let bytes =
         |bytes: Option<u64>| bytes.map_or(UNKNOWN_BYTES, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
     if version >= 4 {

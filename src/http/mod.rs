@@ -9,17 +9,20 @@
 //! | `/health/ready` | 200 while every core serves and its disk takes writes; else 503 and why not |
 //! | `/`, `/api/`    | the same for people, with topics and records: [`page`]                    |
 //!
+//! `/debug/slowest` and `/api/` are answered on a loopback address only.
+//!
 //! The number of time series is bounded: [`SERIES_PER_CORE_MAX`] for each core; four for each of
 //! [`TOPICS_SHOWN_MAX`](crate::metrics::TOPICS_SHOWN_MAX) topics and for all others together; two for each of
 //! [`GROUP_LAGS_MAX`](crate::metrics::GROUP_LAGS_MAX) groups and topics of each core, which are those that are
 //! furthest behind. What each metric means is in `tuning/metrics.md`. Read [`text`] for what
-//! is answered.
+//! is answered, `serving` for the bounds of connections.
 
 mod cpu;
 #[cfg(test)]
 mod documents;
 pub mod format;
 mod page;
+mod serving;
 pub mod slowest;
 pub mod text;
 
@@ -113,22 +116,19 @@ pub fn serve(listener: TcpListener, watched: Watched) -> io::Result<SocketAddr> 
         let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
         metrics(&watched, &clocks, Format::of_accept(accept.unwrap_or_default()))
     };
+    let watched = Arc::new(watched);
+    let slowest = Router::new().route("/debug/slowest", get(slowest_requests)).with_state(watched.clone());
     let router = Router::new()
         .route("/metrics", get(answer))
-        .route("/debug/slowest", get(slowest_requests))
         .route("/health/live", get(|| async { "live\n" }))
         .route("/health/ready", get(ready))
-        .with_state(Arc::new(watched))
+        .with_state(watched)
+        .merge(page::private(slowest, door))
         .merge(page::routes(kafka, door));
     let router = page::guarded(router, door);
     thread::Builder::new().name("http".to_owned()).spawn(move || {
-        let served = runtime.block_on(async {
-            let listener = tokio::net::TcpListener::from_std(listener)?;
-            axum::serve(listener, router).await
-        });
-        if let Err(error) = served {
-            tracing::error!(%error, "metrics and health are no longer served");
-        }
+        let Err(error) = runtime.block_on(serving::serve(listener, router, serving::BOUNDS));
+        tracing::error!(%error, "metrics and health are no longer served");
     })?;
     Ok(address)
 }

@@ -484,6 +484,18 @@ mod tests {
     }
 
     #[test]
+    fn where_no_chunk_may_be_read_ahead_a_cold_file_is_read_directly() {
+        let bytes = text(3 << 20);
+        let (_directory, file) = file_of(&bytes);
+        let range = FileRange::new(file, 0, bytes.len() as u64);
+        let (got, sent) =
+            sent_over(Sending::new(FilePath::Sendfile, 0), vec![Piece::File(range)], Duration::ZERO);
+        let sent = sent.expect("sent");
+        assert!(got == bytes, "{} bytes arrived", got.len());
+        assert!(sent.read_aheads == 0 && sent.direct > 0, "{sent:?}");
+    }
+
+    #[test]
     fn a_peer_that_pauses_gets_everything_when_it_goes_on() {
         let bytes = text(12 << 20);
         for path in [FilePath::Sendfile, FilePath::Direct] {

@@ -1,9 +1,10 @@
 //! Traffic by topic, for a bounded number of topics: those with the most of it, and the others together.
 //!
 //! Cores tell what each of their topics has moved since the start; the table counts what was added since it was
-//! told last, to the topic if it is shown and else to the others. So every series only grows, and all of them
-//! together are the whole. A topic gets a place when it moves more than others without one, and keeps it until
-//! it has been quiet for a while and another one needs the place.
+//! told last, to the topic if it is shown and else to the others. So every series only grows while it is there. A
+//! topic gets a place when it moves more than others without one, and keeps it until it is deleted, or has been
+//! quiet for a while and another one needs the place. Its counters go with it, into no other series: all of them
+//! together are what was moved only as long as none has gone. What all topics moved since the start, the cores count.
 
 use std::{
     cmp::Reverse,

@@ -1,10 +1,9 @@
 //! The record batch (magic 2): beside the wire, not inside it. No sockets, no files, no clock.
 //!
 //! Read it in this order: [`batch`] (borrowed view of one batch, every header field at its byte position),
-//! [`records`] (the records inside), [`compression`] (the codecs behind one bounded `decompress`; `lz4_high.rs` is lz4 at its levels),
-//! [`validate`] (all a batch must satisfy before a log may hold it), [`recompress`] (another codec),
-//! [`retain`] (some records left out),
-//! [`builder`] (writes batches, for clients and tests).
+//! [`records`] (the records inside), [`compression`] (the codecs behind one bounded `decompress`; `lz4_high.rs` is
+//! lz4 at its levels), [`validate`] (all a batch must satisfy before a log may hold it), [`recompress`] (another
+//! codec), [`retain`] (some records left out), [`builder`] (writes batches, for clients and tests).
 
 pub mod batch;
 pub mod builder;

@@ -7,7 +7,7 @@ use super::{
     Shard,
     work::{Answer, Work},
 };
-use crate::model::ShardId;
+use crate::model::{ShardId, TopicName};
 
 /// A request or an answer; asker and guest know its type.
 pub type Parcel = Box<dyn Any + Send>;
@@ -16,6 +16,9 @@ pub type Parcel = Box<dyn Any + Send>;
 pub trait Guest {
     /// Answers one.
     fn serve(self: Rc<Self>, parcel: Parcel) -> Pin<Box<dyn Future<Output = Parcel>>>;
+
+    /// Topics of these names are deleted; the view without them is in force once this is done.
+    fn topics_gone(self: Rc<Self>, names: Vec<TopicName>) -> Pin<Box<dyn Future<Output = ()>>>;
 }
 
 impl Shard {

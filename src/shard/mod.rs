@@ -225,19 +225,11 @@ impl Shard {
         self.partitions.borrow().by_id.len()
     }
 
-    /// Bytes of the file system that the core's data directory is on.
+    /// Bytes of the file system that a data directory is on.
     ///
     /// # Errors
     /// The system does not tell.
-    pub fn disk_space(&self) -> std::io::Result<DiskSpace> {
-        disk_space(self.settings().data_dir_of(self.id))
-    }
-
-    /// As [`Shard::disk_space`], of another data directory.
-    ///
-    /// # Errors
-    /// The system does not tell.
-    pub fn disk_space_of(&self, directory: &Path) -> std::io::Result<DiskSpace> {
+    pub fn disk_space(directory: &Path) -> std::io::Result<DiskSpace> {
         disk_space(directory)
     }
 

@@ -52,10 +52,25 @@ impl Shard {
             if let Err(error) = &result {
                 tracing::error!(shard = self.id.0, %error, "a change of the cluster could not be applied");
             }
+            self.tell_guest_of_the_gone(&newest).await;
             *self.view.borrow_mut() = newest;
             waiting.drain(..).for_each(|(_, applied)| applied(result.clone()));
         }
         self.views.applying.set(false);
+    }
+
+    /// What is kept under the name of a topic is not for the next one of that name.
+    async fn tell_guest_of_the_gone(&self, newest: &ClusterView) {
+        let former = self.view();
+        let is_gone =
+            |topic: &&Arc<TopicView>| newest.topic(topic.name.as_str()).is_none_or(|now| now.id != topic.id);
+        let names: Vec<_> =
+            changed(Some(newest), &former).filter(is_gone).map(|topic| topic.name.clone()).collect();
+        if let Some(guest) = self.guest.get()
+            && !names.is_empty()
+        {
+            guest.clone().topics_gone(names).await;
+        }
     }
 
     async fn follow(self: &Rc<Self>, view: &Arc<ClusterView>) -> Result<(), String> {

@@ -1,9 +1,9 @@
 //! What must hold before the first shard starts; each thing that does not is one sentence with its remedy.
 //!
 //! The room knows the settings and asks the kernel; it starts nothing and keeps nothing but the lock of the
-//! data directory. Read [`prepare`] for the order, then `data_directory`, `directories` (of a broker that has several), `disk_bounds` (what was
-//! measured of them), then `limits`; `notify` tells the service
-//! manager that the start has come to its end.
+//! data directory. Read [`prepare`] for the order, then `data_directory`, `directories` (of a broker that has
+//! several), `disk_bounds` (what was measured of them), then `limits`; `notify` tells the service manager that
+//! the start has come to its end.
 
 mod data_directory;
 mod directories;

@@ -7,6 +7,7 @@ import re
 import select
 import socket
 import subprocess
+import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
@@ -77,6 +78,12 @@ class Broker:
     def resident_bytes(self):
         status = pathlib.Path(f"/proc/{self.pid}/status").read_text()
         return int(re.search(r"VmRSS:\s+(\d+) kB", status).group(1)) * 1024
+
+    def metrics(self):
+        """What it counts, as Prometheus reads it."""
+        place = re.search(r"metrics on (\S+);", self.ready_line).group(1)
+        with urllib.request.urlopen(place, timeout=WAIT_S) as answer:
+            return answer.read().decode()
 
     def log(self):
         """The end of its log, for a failed test."""

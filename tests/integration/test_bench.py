@@ -113,10 +113,10 @@ def test_a_stall_of_the_broker_has_its_whole_weight_in_the_percentiles(start, da
             due = rate * (stood * (1 - share) - slack_s)
             assert count >= due, f"{count} records took over {share} of a stall of {stood:.3f} s, {due:.0f} were due"
         # Seen from the requests alone the stall nearly vanishes: that is what the intended times are for.
-        assert above(service, stood / 2) <= 20
-        if late[0.5] <= 1.5 * rate * (stood / 2 + slack_s):
+        requests = above(service, stood / 2)
+        if requests <= 20 and late[0.5] <= 1.5 * rate * (stood / 2 + slack_s):
             return
-    pytest.fail(f"three times more late records than the stall explains: {late} of {total}")
+    pytest.fail(f"three times more is late than the stall explains: {late} of {total}, {requests} requests")
 
 
 def test_a_run_that_does_not_reach_its_rate_is_invalid(start, data):

@@ -262,6 +262,32 @@ def test_offsets_of_topics_that_members_read_are_not_deleted(api, new_name, new_
     assert [committed(api, group, topic).offset for topic in (free, read)] == [-1, 1]
 
 
+def test_a_topic_of_the_same_name_does_not_inherit_what_was_committed_for_a_deleted_one(start, data):
+    one = start(data)
+    with Api(one.address) as api:
+        for group in ("one", "two", "three"):
+            find(api, group)
+        for topic in ("gone", "kept"):
+            api.create_topic(topic)
+            for group in ("one", "two"):
+                assert commit(api, group, topic, 7) == NONE
+        member = lead(api, "three")
+        mine = {"generation_id": member.generation_id, "member_id": member.member_id}
+        assert commit(api, "three", "gone", 7, **mine) == NONE
+        api.delete_topic("gone")
+        api.create_topic("gone")
+        assert [committed(api, group, "gone").offset for group in ("one", "two", "three")] == [-1, -1, -1]
+        assert [committed(api, group, "kept").offset for group in ("one", "two")] == [7, 7]
+        assert commit(api, "one", "gone", 3) == NONE
+    one.kill()
+    # As it is stored, too.
+    with Api(start(data).address) as api:
+        for group in ("one", "two"):
+            find(api, group)
+        assert [committed(api, group, "gone").offset for group in ("one", "two")] == [3, -1]
+        assert committed(api, "two", "kept").offset == 7
+
+
 def test_what_a_join_may_not_be(api, new_name):
     group = new_name()
     lead(api, group)

@@ -4,21 +4,18 @@ import base64
 import html
 import http.client
 import json
+import pathlib
 import re
-import shutil
-import subprocess
-import urllib.error
 import urllib.parse
-import urllib.request
 
 import batches
 import broker
 import pytest
 from apis import Api
+from browser import browse, needs_browser
 from test_http import place_of
 
 TIMEOUT_S = 120.0
-CHROMIUM = shutil.which("chromium")
 NAME = "with.dots_and-<b>"  # no such topic: Kafka's names have no brackets
 
 
@@ -116,6 +113,22 @@ def test_a_large_value_is_cut_and_an_answer_is_bounded(one, place):
     assert 0 < len(page["records"]) < 100 and page["next"] == page["records"][-1]["offset"] + 1
 
 
+@pytest.mark.parametrize("count, value_bytes, form", [(50, 16 << 10, "hex"), (40, 1_000_000, "auto")])
+def test_the_newest_record_is_always_among_the_latest(one, place, count, value_bytes, form):
+    # More than an answer holds; more batches than one way of fetches brings.
+    with Api(one.address) as kafka:
+        kafka.create_topic("t")
+        for n in range(count):
+            assert kafka.append("t", b"\xff" * value_bytes) == n
+    page = api(place, f"topics/t/0?offset=latest&max=50&as={form}")
+    offsets = [record["offset"] for record in page["records"]]
+    assert page["next"] == page["high_watermark"] == count
+    assert len(offsets) >= 10 and offsets == list(range(page["from"], count))
+    # None is left out on the way back.
+    older = api(place, f"topics/t/0?offset={max(page['from'] - 2, 0)}&max=2")
+    assert [record["offset"] for record in older["records"]] == list(range(page["from"] - 2, page["from"]))
+
+
 def test_what_makes_no_sense_is_refused_with_a_reason(one, place):
     with Api(one.address) as kafka:
         kafka.create_topic("t")
@@ -154,6 +167,20 @@ def test_topics_are_not_told_where_other_hosts_can_ask(start, data):
     assert "loopback" in api(place, "topics", status=403)["error"]
 
 
+def test_slow_requests_and_their_clients_are_not_told_where_other_hosts_can_ask(start, data):
+    one = start(data, "--set", "http.listen=0.0.0.0:0")
+    place = place_of(one).replace("0.0.0.0", "127.0.0.1")
+    for host in ("evil.example", place):
+        status, _, body = ask(place, "/debug/slowest", Host=host)
+        assert status == 403 and "loopback" in json.loads(body)["error"], body
+
+
+def test_slow_requests_and_their_clients_are_told_to_no_page_of_another_origin(place):
+    for headers in ({"Origin": "http://evil.example"}, {"Sec_Fetch_Site": "cross-site"}):
+        assert ask(place, "/debug/slowest", **headers)[0] == 403, headers
+    assert ask(place, "/debug/slowest")[0] == 200
+
+
 def test_the_page_may_load_nothing_from_elsewhere(place):
     status, headers, text = ask(place, "/")
     assert status == 200 and headers["content-type"].startswith("text/html")
@@ -164,23 +191,18 @@ def test_the_page_may_load_nothing_from_elsewhere(place):
     assert "{{" not in text
 
 
-def browser(tmp_path, *words):
-    options = ("--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000", "--window-size=1280,1400")
+def show(tmp_path, url, flag):
     profile = f"--user-data-dir={tmp_path / 'profile'}"
-    done = subprocess.run(
-        [CHROMIUM, *options, profile, *words], capture_output=True, text=True, timeout=TIMEOUT_S, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return browse(url, "--virtual-time-budget=5000", "--window-size=1280,1400", profile, flag)
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")
+@needs_browser
 def test_a_browser_shows_cores_topics_and_records(one, place, tmp_path):
     markup = b"<img src=x onerror=document.title='owned'>"
     with Api(one.address) as kafka:
         kafka.create_topic("orders", 2)
         kafka.append("orders", batches.Record(b"k-1", b'{"total":12.50}'), markup)
-    page = browser(tmp_path, "--dump-dom", f"http://{place}/#/topics/orders/0")
+    page = show(tmp_path, f"http://{place}/#/topics/orders/0", "--dump-dom")
     cores = len(re.findall(r"\d", re.search(r"cores ([\d,]+)\)", one.ready_line).group(1)))
     assert f"{cores} core" in page and "all serve" in page
     text = html.unescape(re.sub(r"<[^>]*>", "\0", re.sub(r"(?s)<(script|style).*?</\1>", "", page)))
@@ -188,8 +210,120 @@ def test_a_browser_shows_cores_topics_and_records(one, place, tmp_path):
         assert words in text, f"{words} is not in\n{page}"
     assert "<title>corelane</title>" in page and "<img" not in page
     picture = tmp_path / "page.png"
-    browser(tmp_path, f"--screenshot={picture}", f"http://{place}/#/topics/orders/0")
+    show(tmp_path, f"http://{place}/#/topics/orders/0", f"--screenshot={picture}")
     assert picture.read_bytes().startswith(base64.b64decode("iVBORw0KGgo="))
+
+
+# The page without a broker: what it asks waits in a list until it is answered, in any order.
+BEFORE = """
+const waiting = [];
+const told = (body) => ({ ok: true, json: async () => body });
+window.fetch = (path) => {
+  if (path === "/api/topics") return Promise.resolve(told({ topics: ["a", "b"].map((name) => ({ name, partitions: 1 })), left_off: 0 }));
+  return new Promise((resolve) => waiting.push({ path, resolve }));
+};
+const errors = [];
+window.addEventListener("error", (event) => errors.push(event.message));
+"""
+AFTER = """
+const turns = async () => { for (let n = 0; n < 20; n += 1) await new Promise((done) => setTimeout(done, 1)); };
+async function tell(part, body) {
+  const at = waiting.findIndex((one) => one.path.includes(part));
+  if (at < 0) return;
+  waiting.splice(at, 1)[0].resolve(told(body));
+  await turns();
+}
+async function open(topic) {
+  [...document.querySelectorAll("#topics button")].find((one) => one.title === topic).click();
+  await turns();
+}
+const topic = (name) => ({ name, left_off: 0, partitions: [{ partition: 0, leader: 1, leader_epoch: 0, log_start_offset: 0, high_watermark: 900 }] });
+const text = (value) => ({ as: "text", text: value, bytes: value.length, cut: false });
+const records = (value, from, timestamp = 0) => ({
+  log_start_offset: 0, high_watermark: 900, from, next: from + 1,
+  records: [{ offset: from, timestamp, key: null, value: text(value), headers: [] }],
+});
+const shows = () => [document.getElementById("topic-name").textContent, document.getElementById("records").textContent];
+async function main() {
+  await turns();
+  const seen = [];
+  %s
+  return seen;
+}
+main().then((seen) => { document.body.dataset.seen = JSON.stringify({ seen, errors }); });
+"""
+
+
+def page_alone(tmp_path, steps):
+    """What the steps have seen, in a browser."""
+    at = pathlib.Path(__file__).parents[2] / "src/http/page"
+    script = "\n</script><script>\n".join([BEFORE, (at / "live.js").read_text(), AFTER % steps])
+    (tmp_path / "alone.html").write_text((at / "live.html").read_text().replace("{{js}}", script))
+    dom = show(tmp_path, (tmp_path / "alone.html").as_uri(), "--dump-dom")
+    found = re.search(r'data-seen="([^"]*)"', dom)
+    assert found, dom
+    said = json.loads(html.unescape(found.group(1)))
+    assert said["errors"] == []
+    return said["seen"]
+
+
+@needs_browser
+def test_an_answer_about_a_topic_that_was_left_is_not_shown_under_the_next(tmp_path):
+    topics, slow_records = page_alone(
+        tmp_path,
+        """
+  await open("a"); await open("b");
+  await tell("topics/b", topic("b")); await tell("topics/b/0", records("of b", 1));
+  await tell("topics/a", topic("a")); await tell("topics/a/0", records("of a", 1));
+  seen.push(shows());
+  await open("a"); await tell("topics/a", topic("a"));
+  await open("b"); await tell("topics/b", topic("b")); await tell("topics/b/0", records("of b", 1));
+  await tell("topics/a/0", records("of a", 1));
+  seen.push(shows());
+""",
+    )
+    for name, shown in (topics, slow_records):
+        assert name == "b" and "of b" in shown and "of a" not in shown, shown
+
+
+@needs_browser
+def test_of_two_answers_about_records_the_later_question_is_shown(tmp_path):
+    ((_, shown),) = page_alone(
+        tmp_path,
+        """
+  await open("a"); await tell("topics/a", topic("a")); await tell("topics/a/0", records("newest", 899));
+  const form = document.getElementById("question");
+  for (const offset of ["5", "7"]) { document.getElementById("offset").value = offset; form.requestSubmit(); await turns(); }
+  await tell("offset=7", records("seventh", 7)); await tell("offset=5", records("fifth", 5));
+  seen.push(shows());
+""",
+    )
+    assert "seventh" in shown and "fifth" not in shown
+
+
+@needs_browser
+def test_older_and_newer_can_be_asked_for_once_there_are_records(tmp_path):
+    steps = """
+  const buttons = ["older", "newer"].map((id) => document.getElementById(id));
+  const look = () => { seen.push(buttons.map((one) => one.disabled)); buttons.forEach((one) => one.click()); };
+  await open("a"); look();
+  await tell("topics/a", topic("a")); look();
+  await tell("topics/a/0", records("here", 450)); seen.push(buttons.map((one) => one.disabled));
+  await open("b"); look();
+"""
+    assert page_alone(tmp_path, steps) == [[True, True], [True, True], [False, False], [True, True]]
+
+
+@needs_browser
+def test_a_timestamp_that_is_no_date_is_shown_as_the_number_it_is(tmp_path):
+    ((_, shown),) = page_alone(
+        tmp_path,
+        """
+  await open("a"); await tell("topics/a", topic("a")); await tell("topics/a/0", records("in ns", 1, 9e15));
+  seen.push(shows());
+""",
+    )
+    assert "9000000000000000" in shown and "in ns" in shown
 
 
 def test_top_prints_one_frame_as_text(one, place):

@@ -1,7 +1,6 @@
 """With per_core_listeners each core is a broker to clients, and stock clients reach partitions on their cores."""
 
 import re
-import urllib.request
 
 import broker
 import confluent_kafka
@@ -23,9 +22,7 @@ def one(start, data):
 
 
 def counted(one, name):
-    place = re.search(r"metrics on (\S+);", one.ready_line).group(1)
-    with urllib.request.urlopen(place, timeout=60) as answer:
-        lines = re.findall(rf"^{name}{{[^}}]*}} (\S+)$", answer.read().decode(), re.MULTILINE)
+    lines = re.findall(rf"^{name}{{[^}}]*}} (\S+)$", one.metrics(), re.MULTILINE)
     assert lines
     return [float(line) for line in lines]
 

@@ -2,13 +2,12 @@
 
 import json
 import re
-import shutil
 import subprocess
 
 import broker
 import pytest
+from browser import browse, needs_browser
 
-CHROMIUM = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
 PNG_BYTES_MIN = 20_000  # an empty page of this size has a tenth of it
 
 
@@ -32,9 +31,8 @@ def results(shared_broker, tmp_path_factory):
     return path
 
 
-def browse(page, *flags):
-    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1100,2000", *flags, f"file://{page}"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=True).stdout
+def show(page, *flags):
+    return browse(f"file://{page}", "--window-size=1100,2000", *flags)
 
 
 def test_a_result_says_what_it_cost_and_where_it_ran(results):
@@ -98,7 +96,7 @@ def test_what_is_no_result_is_refused(results, tmp_path):
     assert not (tmp_path / "x.html").exists()
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+@needs_browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_browser_without_a_network_shows_the_page(results, tmp_path, scheme):
     page, picture = tmp_path / "page.html", tmp_path / "page.png"
@@ -106,7 +104,7 @@ def test_a_browser_without_a_network_shows_the_page(results, tmp_path, scheme):
     text = page.read_text()
     assert not re.search(r"""(src|href)=["']|@import|url\(""", text), "nothing is fetched from anywhere"
     flags = ["--force-dark-mode", "--blink-settings=preferredColorScheme=0"] if scheme == "dark" else []
-    shown = browse(page, "--dump-dom", *flags)
+    shown = show(page, "--dump-dom", *flags)
     assert shown.count("<svg") == 4 and "Latency by percentile" in shown and "fast as a multiple of slow" in shown
-    browse(page, f"--screenshot={picture}", *flags)
+    show(page, f"--screenshot={picture}", *flags)
     assert picture.stat().st_size > PNG_BYTES_MIN

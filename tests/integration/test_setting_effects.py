@@ -2,7 +2,6 @@
 
 import re
 import socket
-import urllib.request
 import uuid
 
 import batches
@@ -15,15 +14,9 @@ pytestmark = pytest.mark.usefixtures("own_only")
 GROUP_MAX_SIZE_REACHED = 81
 
 
-def metrics(one):
-    place = re.search(r"metrics on (\S+);", one.ready_line).group(1)
-    with urllib.request.urlopen(place, timeout=30) as answer:
-        return answer.read().decode()
-
-
 def total(one, name):
     """Of all cores."""
-    return sum(float(value) for value in re.findall(rf"^corelane_{name}{{.*}} (\S+)$", metrics(one), re.MULTILINE))
+    return sum(float(value) for value in re.findall(rf"^corelane_{name}{{.*}} (\S+)$", one.metrics(), re.MULTILINE))
 
 
 @pytest.fixture
@@ -60,8 +53,8 @@ def test_fetch_sessions_are_kept_as_far_as_there_are_slots(with_set, slots, is_k
 @pytest.mark.parametrize("size", [0, 8 << 20])
 def test_the_reserve_is_as_large_as_is_said(with_set, size):
     one = with_set(f"disk.reserve.bytes={size}")
-    Api.until(lambda: total(one, "beats_total") >= len(re.findall("^corelane_core{", metrics(one), re.MULTILINE)), "no beat")
-    cores = len(re.findall("^corelane_core{", metrics(one), re.MULTILINE))
+    Api.until(lambda: total(one, "beats_total") >= len(re.findall("^corelane_core{", one.metrics(), re.MULTILINE)), "no beat")
+    cores = len(re.findall("^corelane_core{", one.metrics(), re.MULTILINE))
     # Whole blocks for each core.
     assert size <= total(one, "disk_reserve_bytes") <= size + 4096 * cores * (size > 0)
 

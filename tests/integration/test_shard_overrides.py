@@ -5,7 +5,6 @@ import os
 import pathlib
 import re
 import subprocess
-import urllib.request
 
 import broker
 import pytest
@@ -47,10 +46,7 @@ def configured(tmp_path, sections, top=""):
 
 def metric(one, name):
     """Its value for each shard, measured since the start."""
-    place = re.search(r"metrics on (\S+);", one.ready_line).group(1)
-    with urllib.request.urlopen(place, timeout=30) as answer:
-        text = answer.read().decode()
-    found = re.findall(rf'^corelane_{name}{{shard="(\d+)"}} (\S+)$', text, re.MULTILINE)
+    found = re.findall(rf'^corelane_{name}{{shard="(\d+)"}} (\S+)$', one.metrics(), re.MULTILINE)
     return tuple(float(value) for _, value in sorted(found))
 
 

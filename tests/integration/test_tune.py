@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import time
-import urllib.request
 
 import pytest
 
@@ -165,14 +164,8 @@ def test_disk_measures_and_the_broker_starts_on_what_it_leaves(start, data):
     one = start(data, "--set", "http.listen=127.0.0.1:0")
     bounds = dict(re.findall(r"(reads|writes)_in_flight_max = (\d+)", (data / "io-properties.toml").read_text()))
     cores = len(re.search(r"cores ([\d,]+)", one.ready_line).group(1).split(","))
-    place = re.search(r"metrics on (\S+);", one.ready_line).group(1)
     for kind, bound in bounds.items():
         wanted = [float(max(1, int(bound) // cores))] * cores
         line = re.compile(rf"^corelane_disk_{kind}_in_flight_max{{.*}} (\S+)$", re.MULTILINE)
-        Api.until(lambda: [float(found) for found in line.findall(fetch(place))] == wanted, f"{kind}: {wanted}")
+        Api.until(lambda: [float(found) for found in line.findall(one.metrics())] == wanted, f"{kind}: {wanted}")
     assert len(bounds) == 2 and one.stop() == 0
-
-
-def fetch(place):
-    with urllib.request.urlopen(place, timeout=30) as answer:
-        return answer.read().decode()

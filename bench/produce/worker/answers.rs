@@ -17,6 +17,9 @@ use crate::produce::stream::Settled;
 /// FENCED_LEADER_EPOCH, UNKNOWN_LEADER_EPOCH.
 const NOTHING_APPENDED: [i16; 6] = [3, 5, 6, 19, 74, 75];
 
+/// Kafka's errors that leave open whether the batch was appended: REQUEST_TIMED_OUT, NOT_ENOUGH_REPLICAS_AFTER_APPEND.
+const PERHAPS_APPENDED: [i16; 2] = [7, 20];
+
 /// Kafka's OUT_OF_ORDER_SEQUENCE_NUMBER: an idempotent producer's request behind one that was refused.
 const OUT_OF_ORDER: i16 = 45;
 
@@ -53,12 +56,17 @@ impl Worker {
         let plan = Arc::clone(&self.task.plan);
         let version = self.task.topology.produce_version;
         while let Some((request, answer)) = self.links[at].connection.next_answer(version)? {
+            let partition = |batch: &Batch| self.lanes[batch.stream].stream.seat.partition;
+            let unsaid = request.batches.iter().map(partition).find(|index| answer.of(*index).is_none());
+            if let Some(index) = unsaid {
+                self.links[at].connection.unanswered(request);
+                return Err(io::Error::other(format!("no answer for partition {index}")));
+            }
             self.answered(&request, now);
             for batch in &request.batches {
                 let records = &batch.records;
                 let seat = self.lanes[batch.stream].stream.seat;
-                let missing = || io::Error::other(format!("no answer for partition {}", seat.partition));
-                let answer = answer.of(seat.partition).ok_or_else(missing)?;
+                let Some(answer) = answer.of(seat.partition) else { continue };
                 let code = answer.error_code;
                 let lane = &mut self.lanes[batch.stream];
                 let idempotent = lane.author.is_some();
@@ -88,8 +96,12 @@ impl Worker {
                         }
                     }
                     let busy = code == CONCURRENT_TRANSACTIONS && lane.transactions.is_some();
-                    if NOTHING_APPENDED.contains(&code) || out_of_order || busy {
+                    let perhaps = PERHAPS_APPENDED.contains(&code);
+                    if NOTHING_APPENDED.contains(&code) || out_of_order || busy || perhaps && idempotent {
                         lane.stream.refused(&plan, records, request.sent_at)
+                    } else if perhaps {
+                        self.meter.counts.unknown += u64::from(records.count);
+                        lane.stream.given_up(&plan, records)
                     } else {
                         self.meter.counts.failed += u64::from(records.count);
                         if idempotent {
@@ -132,6 +144,7 @@ impl Worker {
         });
         self.outcome.last_intended = last;
         self.outcome.acknowledged += records;
+        self.delivered_at = now;
     }
 
     pub(super) fn settle(&mut self, index: usize, settled: Settled, now: Nanos) {

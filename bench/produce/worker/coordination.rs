@@ -116,6 +116,11 @@ impl Transactor {
         Author { id, epoch, zero: 0, transactional: true }
     }
 
+    /// Whether its coordinator has not answered, or wants to be asked again.
+    pub fn is_asking(&self) -> bool {
+        self.asked.is_some() || self.again_at > 0
+    }
+
     /// When it has something to do by itself.
     pub fn wakes_at(&self) -> Option<Nanos> {
         let again = Some(self.again_at).filter(|at| *at > 0);
@@ -213,11 +218,18 @@ impl Worker {
         let Some((request, asked_at)) = producer.asked.take() else {
             return Err(io::Error::other("a coordinator answers what it was not asked"));
         };
+        if frame.first_chunk() != Some(&producer.correlation.to_be_bytes()) {
+            return Err(io::Error::other("a coordinator answers out of turn"));
+        }
         let answer = match &request {
             Request::Add(_) => producer.names.added(frame),
             Request::End { .. } => producer.names.ended(frame),
         };
-        match (answer.map_err(io::Error::other)?, request) {
+        let answer = answer.map_err(io::Error::other)?;
+        if matches!(answer, Answer::Done(_)) {
+            self.delivered_at = now;
+        }
+        match (answer, request) {
             (Answer::Again, _) => {
                 producer.state.again();
                 producer.again_at = now + AGAIN_PAUSE;

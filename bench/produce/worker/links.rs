@@ -70,6 +70,8 @@ impl Worker {
                 self.links[link].ready.push_back(index);
             }
             lane.link = link;
+            // In a closed loop a producer makes its records when this connection has room for them.
+            self.links[link].maker = lane.maker.filter(|_| self.task.plan.schedule.is_none());
         }
         for link in 0..self.links.len() {
             let used = self.lanes.iter().any(|lane| lane.link == link);

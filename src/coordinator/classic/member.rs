@@ -39,7 +39,7 @@ pub(super) struct Member<T> {
     pub(super) join: Option<T>,
     /// A SyncGroup that waits for the leader.
     pub(super) sync: Option<T>,
-    /// It has not been heard of by then: it is dead. None while its JoinGroup waits.
+    /// It has not been heard of by then: it is dead. None while a JoinGroup or SyncGroup of it waits.
     pub(super) expires_ms: Option<u64>,
     /// It has sent its SyncGroup of the present generation.
     pub(super) has_synced: bool,
@@ -49,6 +49,11 @@ impl<T> Member<T> {
     pub(super) fn new(joining: Joining) -> Self {
         let assignment = Bytes::new();
         Self { joining, assignment, join: None, sync: None, expires_ms: None, has_synced: false }
+    }
+
+    /// For an answer that is not given yet.
+    pub(super) fn waits(&self) -> bool {
+        self.join.is_some() || self.sync.is_some()
     }
 
     pub(super) fn is_static(&self) -> bool {

@@ -21,7 +21,7 @@ mod member;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use bytes::Bytes;
 
@@ -224,6 +224,17 @@ pub struct ClassicGroup<T> {
     storing: bool,
     /// Members have joined since the initial delay began.
     new_member_added: bool,
+    /// Static members that have come back, to be told so once that is durable, one with each store: the first first.
+    /// As many as there are stores under way.
+    returning: VecDeque<Returning<T>>,
+}
+
+/// A static member that has come back while the group was stable.
+#[derive(Debug)]
+struct Returning<T> {
+    ticket: T,
+    /// Its answer; says of which member and generation.
+    joined: Joined,
 }
 
 impl<T> ClassicGroup<T> {
@@ -244,6 +255,7 @@ impl<T> ClassicGroup<T> {
             sync_deadline_ms: None,
             storing: false,
             new_member_added: false,
+            returning: VecDeque::new(),
         }
     }
 
@@ -284,6 +296,9 @@ impl<T> ClassicGroup<T> {
             let error = GroupError::RebalanceInProgress;
             effects.extend(member.join.take().map(|ticket| Effect::Joined(ticket, Err(error.clone()))));
             effects.extend(member.sync.take().map(|ticket| Effect::Synced(ticket, Err(error))));
+        }
+        for Returning { ticket, .. } in std::mem::take(&mut self.returning) {
+            effects.push(Effect::Joined(ticket, Err(GroupError::RebalanceInProgress)));
         }
         *self = Self::new(self.limits);
         effects
@@ -471,6 +486,7 @@ impl<T> ClassicGroup<T> {
         if let Some(waiting) = member.sync.take() {
             effects.push(Effect::Synced(waiting, Err(GroupError::FencedInstance)));
         }
+        self.refuse_returning(old, &GroupError::FencedInstance, effects);
         let was_leader = self.leader.as_deref() == Some(old);
         if was_leader {
             self.leader = Some(id.clone());
@@ -479,16 +495,20 @@ impl<T> ClassicGroup<T> {
         member.heard(now_ms);
         self.insert(id.clone(), member);
         if self.state == State::Stable && same_metadata && self.chooses_the_same() {
-            // Nothing changes for the others; the new member id is stored, so that a restart knows it.
+            // Nothing changes for the others. It is told its new id once that is stored: a coordinator that came
+            // back without it would take the member for one that was fenced.
             effects.push(Effect::Store { generation: self.generation });
             let answer = self.joined(&id, was_leader && understands_skip);
-            let answer = if was_leader && !understands_skip {
+            let joined = if was_leader && !understands_skip {
                 // It would assign anew if it knew that it leads: it is told of its former self instead.
                 Joined { leader: old.to_owned(), members: Vec::new(), ..answer }
             } else {
                 answer
             };
-            effects.push(Effect::Joined(ticket, Ok(answer)));
+            if let Some(member) = self.members.get_mut(&id) {
+                member.expires_ms = None;
+            }
+            self.returning.push_back(Returning { ticket, joined });
             return;
         }
         if let Some(member) = self.members.get_mut(&id) {
@@ -497,6 +517,15 @@ impl<T> ClassicGroup<T> {
         }
         self.prepare(now_ms, effects);
         self.complete_join_if_due(now_ms, effects);
+    }
+
+    /// Whoever has come back as that member is none any more.
+    fn refuse_returning(&mut self, id: &str, error: &GroupError, effects: &mut Effects<T>) {
+        while let Some(at) = self.returning.iter().position(|returning| returning.joined.member_id == id) {
+            if let Some(Returning { ticket, .. }) = self.returning.remove(at) {
+                effects.push(Effect::Joined(ticket, Err(error.clone())));
+            }
+        }
     }
 
     fn chooses_the_same(&self) -> bool {
@@ -678,6 +707,10 @@ impl<T> ClassicGroup<T> {
         let Some(member) = self.members.get_mut(id) else { return Vec::new() };
         member.heard(now_ms);
         member.has_synced = true;
+        if state != State::Stable {
+            // It waits by right, however long the leader takes.
+            member.expires_ms = None;
+        }
         let mut effects = Vec::new();
         if state == State::Stable {
             let assignment = member.assignment.clone();
@@ -709,6 +742,17 @@ impl<T> ClassicGroup<T> {
     pub fn stored(&mut self, now_ms: u64, generation: i32, ok: bool) -> Effects<T> {
         let mut effects = Vec::new();
         if !self.storing || self.state != State::CompletingRebalance || generation != self.generation {
+            let is_next = |next: &Returning<T>| next.joined.generation == generation;
+            if self.returning.front().is_some_and(is_next)
+                && let Some(Returning { ticket, joined }) = self.returning.pop_front()
+            {
+                // Its session counts from the answer on.
+                if let Some(member) = self.members.get_mut(&joined.member_id) {
+                    member.heard(now_ms);
+                }
+                effects
+                    .push(Effect::Joined(ticket, if ok { Ok(joined) } else { Err(GroupError::NotStored) }));
+            }
             return effects;
         }
         self.storing = false;
@@ -754,7 +798,7 @@ impl<T> ClassicGroup<T> {
         if generation != self.generation {
             return Err(GroupError::IllegalGeneration);
         }
-        if let Some(member) = self.members.get_mut(member_id).filter(|member| member.join.is_none()) {
+        if let Some(member) = self.members.get_mut(member_id).filter(|member| !member.waits()) {
             member.heard(now_ms);
         }
         if self.state == State::PreparingRebalance { Err(GroupError::RebalanceInProgress) } else { Ok(()) }
@@ -787,7 +831,7 @@ impl<T> ClassicGroup<T> {
             State::Empty => Err(GroupError::UnknownMember),
             State::CompletingRebalance => Err(GroupError::RebalanceInProgress),
             State::PreparingRebalance | State::Stable => {
-                if let Some(member) = self.members.get_mut(member_id).filter(|member| member.join.is_none()) {
+                if let Some(member) = self.members.get_mut(member_id).filter(|member| !member.waits()) {
                     member.heard(now_ms);
                 }
                 Ok(())
@@ -833,6 +877,7 @@ impl<T> ClassicGroup<T> {
         if let Some(instance) = &member.joining.instance_id {
             self.instances.remove(instance);
         }
+        self.refuse_returning(id, &GroupError::UnknownMember, effects);
         if let Some(ticket) = member.join.take() {
             effects.push(Effect::Joined(ticket, Err(GroupError::UnknownMember)));
         }

@@ -163,13 +163,50 @@ fn a_static_member_that_returns_keeps_its_place_without_a_rebalance_and_fences_i
     group.sync(1, sync("a1", 1, &[("a1", "A")]), 2);
     group.stored(2, 1, true);
     let back = group.join(3, join("", "a2", Some("i")), 3);
+    assert_eq!(back, [Effect::Store { generation: 1 }], "a coordinator that comes back must know it");
+    let back = group.stored(3, 1, true);
     let answer = joined(&back, 3).and_then(|answer| answer.as_ref().ok()).expect("joined");
     assert_eq!((answer.generation, &*answer.leader, answer.skip_assignment), (1, "a2", true));
-    assert!(back.contains(&Effect::Store { generation: 1 }));
     assert_eq!(group.state(), State::Stable);
     assert_eq!(synced(&group.sync(4, sync("a2", 1, &[]), 4), 4), Some(Ok(&b"A"[..])));
     assert_eq!(group.heartbeat(5, "a1", Some("i"), 1), Err(GroupError::FencedInstance));
     assert_eq!(group.heartbeat(5, "a2", Some("i"), 1), Ok(()));
+}
+
+#[test]
+fn a_static_member_whose_return_cannot_be_stored_or_is_overtaken_is_told() {
+    let mut group = ClassicGroup::new(LIMITS);
+    group.join(0, join("", "a1", Some("i")), 1);
+    group.sync(1, sync("a1", 1, &[("a1", "A")]), 2);
+    group.stored(2, 1, true);
+    group.join(3, join("", "a2", Some("i")), 3);
+    let next = group.join(3, join("", "a3", Some("i")), 4);
+    assert_eq!(joined(&next, 3), Some(&Err(GroupError::FencedInstance)));
+    assert_eq!(joined(&group.stored(4, 1, false), 4), Some(&Err(GroupError::NotStored)));
+    assert_eq!(group.stored(4, 1, true), []);
+    group.join(5, join("", "a4", Some("i")), 5);
+    assert_eq!(group.tick(5 + 60_000), [], "it waits by right");
+    let mut gone = Vec::new();
+    assert_eq!(group.leave(60_006, "", Some("i"), &mut gone), Ok("a4".to_owned()));
+    assert_eq!(joined(&gone, 5), Some(&Err(GroupError::UnknownMember)));
+}
+
+#[test]
+fn a_member_whose_sync_waits_for_the_leader_is_not_taken_for_dead() {
+    let mut group = ClassicGroup::new(LIMITS);
+    group.join(0, join("", "a", None), 1);
+    group.join(1, join("", "b", None), 2);
+    group.join(2, join("a", "", None), 3);
+    assert_eq!(group.sync(3, sync("b", 2, &[]), 4), []);
+    for at in 1..5 {
+        assert_eq!(group.heartbeat(at * 9_000, "a", None, 2), Ok(()));
+        assert_eq!(group.tick(at * 9_000), [], "the leader takes its time");
+    }
+    group.sync(40_000, sync("a", 2, &[("a", "A"), ("b", "B")]), 5);
+    let answers = group.stored(40_000, 2, true);
+    assert_eq!(synced(&answers, 4), Some(Ok(&b"B"[..])));
+    group.tick(50_000);
+    assert_eq!(group.state(), State::Empty, "both are silent now");
 }
 
 #[test]
@@ -249,6 +286,7 @@ proptest! {
     #[test]
     fn every_request_is_answered_once_whatever_the_members_do(events in proptest::collection::vec(event(), 1..120)) {
         let mut group: ClassicGroup<u32> = ClassicGroup::new(LIMITS);
+        let mut stores = std::collections::VecDeque::new();
         let (mut now_ms, mut next, mut open, mut generation) = (0, 0, std::collections::BTreeSet::new(), 0);
         let mut ids: Vec<String> = vec![String::new(); 6];
         let mut owner = HashMap::new();
@@ -278,10 +316,10 @@ proptest! {
                     let _ = group.leave(now_ms, &ids[id], None, &mut effects);
                     effects
                 }
-                Event::Stored { ok } => {
-                    let generation = group.snapshot().generation;
-                    group.stored(now_ms, generation, ok)
-                }
+                Event::Stored { ok } => match stores.pop_front() {
+                    Some(of) => group.stored(now_ms, of, ok),
+                    None => Vec::new(),
+                },
                 Event::Pass { ms } => {
                     now_ms += ms;
                     group.tick(now_ms)
@@ -296,7 +334,10 @@ proptest! {
                         }
                     }
                     Effect::Synced(ticket, _) => prop_assert!(open.remove(&ticket), "{ticket} answered twice"),
-                    Effect::Store { generation: of } => prop_assert_eq!(of, group.snapshot().generation),
+                    Effect::Store { generation: of } => {
+                        prop_assert_eq!(of, group.snapshot().generation);
+                        stores.push_back(of);
+                    }
                 }
             }
             let snapshot = group.snapshot();
@@ -306,15 +347,20 @@ proptest! {
         }
         // Left alone, the group comes to an end and owes nobody an answer.
         for _ in 0..40 {
-            let generation = group.snapshot().generation;
-            let mut effects = group.stored(now_ms, generation, true);
+            let mut effects = Vec::new();
+            if let Some(of) = stores.pop_front() {
+                effects = group.stored(now_ms, of, true);
+            }
             if let Some(deadline_ms) = group.next_deadline_ms() {
                 now_ms = now_ms.max(deadline_ms);
                 effects.extend(group.tick(now_ms));
             }
             for effect in effects {
-                if let Effect::Joined(ticket, _) | Effect::Synced(ticket, _) = effect {
-                    prop_assert!(open.remove(&ticket), "{ticket} answered twice");
+                match effect {
+                    Effect::Joined(ticket, _) | Effect::Synced(ticket, _) => {
+                        prop_assert!(open.remove(&ticket), "{ticket} answered twice");
+                    }
+                    Effect::Store { generation: of } => stores.push_back(of),
                 }
             }
         }

@@ -79,6 +79,14 @@ impl ConsumerGroup {
         Ok((joined, out))
     }
 
+    /// Whether a classic member that joins speaks as the others do.
+    ///
+    /// # Errors
+    /// [`GroupError::InconsistentProtocol`].
+    pub fn validate_join(&self, request: &JoinRequest) -> Outcome<()> {
+        self.understood(&request.joining.protocol_type, &request.joining.protocols).map(|_| ())
+    }
+
     /// What the member subscribes to, if all classic members can speak one of its protocols.
     fn understood(&self, protocol_type: &str, protocols: &[Protocol]) -> Outcome<Subscribed> {
         let has = |classic: &ClassicSide, name: &str| classic.protocols.iter().any(|p| p.name == name);

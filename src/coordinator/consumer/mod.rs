@@ -288,6 +288,21 @@ impl ConsumerGroup {
         of_members.chain([Stored::TargetEpoch(None), Stored::Group(None)]).collect()
     }
 
+    /// The same fact as it is now.
+    #[must_use]
+    pub fn as_is_now(&self, fact: &Stored) -> Stored {
+        let of = |id: &String| self.members.get(id);
+        match fact {
+            Stored::Group(_) => Stored::Group(Some(self.epoch)),
+            Stored::TargetEpoch(_) => Stored::TargetEpoch(Some(self.target_epoch)),
+            Stored::Member(id, _) => Stored::Member(id.clone(), of(id).map(|member| member.is.clone())),
+            Stored::Target(id, _) => Stored::Target(id.clone(), of(id).map(|member| member.target.clone())),
+            Stored::Current(id, _) => {
+                Stored::Current(id.clone(), of(id).map(|member| member.current.clone()))
+            }
+        }
+    }
+
     /// Takes a stored fact over, at start. Members have a session from then on.
     pub fn replay(&mut self, stored: Stored, now_ms: u64) {
         match stored {
@@ -392,6 +407,8 @@ impl ConsumerGroup {
     /// The same instance under a new id: it goes on with what it had.
     fn replace_static(&mut self, holder: &str, id: &str, out: &mut Vec<Stored>) {
         let Some(mut member) = self.members.remove(holder) else { return };
+        // A member of that id may be there, under another instance or none: what it had is free.
+        self.disown(id);
         out.extend(tombstones_of(holder));
         out.extend([
             Stored::Member(id.to_owned(), Some(member.is.clone())),

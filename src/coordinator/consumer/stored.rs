@@ -58,6 +58,18 @@ impl Stored {
         }
     }
 
+    /// That it holds no more.
+    #[must_use]
+    pub fn tombstone(&self) -> Self {
+        match self {
+            Self::Group(_) => Self::Group(None),
+            Self::TargetEpoch(_) => Self::TargetEpoch(None),
+            Self::Member(id, _) => Self::Member(id.clone(), None),
+            Self::Target(id, _) => Self::Target(id.clone(), None),
+            Self::Current(id, _) => Self::Current(id.clone(), None),
+        }
+    }
+
     /// Key and value.
     #[must_use]
     pub fn encode(&self, group: &str) -> (Bytes, Option<Bytes>) {

@@ -192,6 +192,26 @@ fn a_static_member_keeps_its_partitions_while_it_is_away() {
 }
 
 #[test]
+fn what_a_member_had_before_it_took_an_instances_place_is_free() {
+    let (view, mut group) = (view(&[("a", 4)]), ConsumerGroup::new(LIMITS));
+    let named = |id: &str| Client { instance: Some("i".to_owned()), ..Client::new(id, &["a"]) };
+    let (mut first, mut other, mut third) =
+        (named("first"), Client::new("other", &["a"]), Client::new("third", &["a"]));
+    first.beat(&mut group, &view, 0).expect("joins");
+    other.beat(&mut group, &view, 0).expect("joins");
+    let mut both = [first, other];
+    settle(&mut both, &mut group, &view);
+    let [first, _] = both;
+    leave(&mut group, &Heartbeat { member_epoch: STATIC_LEAVE_EPOCH, ..first.request() }).expect("away");
+    let mut again = named("other");
+    again.beat(&mut group, &view, 0).expect("takes the place");
+    third.beat(&mut group, &view, 0).expect("joins");
+    let mut both = [again, third];
+    settle(&mut both, &mut group, &view);
+    assert_eq!(both.iter().map(count).sum::<usize>(), 4);
+}
+
+#[test]
 fn a_regular_expression_meets_topics_as_they_come() {
     let mut group = ConsumerGroup::new(LIMITS);
     let beat = |group: &mut ConsumerGroup, view: &ClusterView, epoch, regex: &str| {

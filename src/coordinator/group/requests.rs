@@ -26,7 +26,10 @@ impl<T> Group<T> {
     ) -> Turn<T, Outcome<Option<Joined>>> {
         let mut records = Vec::new();
         if let Members::Consumer(consumer) = &self.members {
-            let replaced: Vec<String> = consumer.replaced_by(&request).into_iter().collect();
+            // Who is refused replaces nobody.
+            let replaced =
+                consumer.replaced_by(&request).filter(|_| consumer.validate_join(&request).is_ok());
+            let replaced: Vec<String> = replaced.into_iter().collect();
             if consumer.is_empty() {
                 records = self.own_tombstones(world.group);
                 self.members = Members::Classic(ClassicGroup::new(world.classic));
@@ -182,8 +185,8 @@ impl<T> Group<T> {
     /// Members of a consumer group have gone; if none is left that speaks the newer protocol it goes back to the classic one.
     fn remove(&mut self, world: World<'_>, gone: &[String]) -> Vec<GroupRecord> {
         let Members::Consumer(consumer) = &mut self.members else { return Vec::new() };
-        let is_over = consumer.is_classic_without(gone) && !consumer.is_classic_without(&[]);
-        if is_over
+        if !gone.is_empty()
+            && consumer.is_classic_without(gone)
             && consumer.len() > gone.len()
             && let Some(records) = self.go_back(world, gone, 0)
         {

@@ -102,7 +102,7 @@ impl Coordinator {
             let mut groups = self.groups.borrow_mut();
             let held = groups.entry(group.clone()).or_insert_with(|| self.held(world.wall_ms));
             held.group.replay(world, decoded);
-            let gone = held.group.is_nothing();
+            let gone = held.is_nothing();
             if gone {
                 groups.remove(&group);
             }

@@ -36,10 +36,10 @@ use super::{
 };
 use crate::{
     io::{
-        cores::{Queue, spawn},
+        cores::{Queue, spawn, yield_now},
         notify::Notify,
     },
-    model::{ClusterView, Offset, PartitionIndex, TopicPartition, TopicView},
+    model::{ClusterView, Offset, PartitionIndex, TopicName, TopicPartition, TopicView},
     shard::{Shard, guest::Guest},
 };
 
@@ -48,6 +48,9 @@ pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
 
 /// How long a request waits for a load before its client is told to come again, in ms.
 const LOAD_WAIT_MAX_MS: u64 = 500;
+
+/// Groups that are looked through before others of the core have their turn.
+const GROUPS_AT_A_TIME: usize = 1_000;
 
 /// Groups that one core holds; each may keep members and offsets.
 const GROUPS_MAX: usize = 100_000;
@@ -98,6 +101,16 @@ struct Held {
     /// Where in the log each of its offsets came from: of two commits the later one stays, in whichever order
     /// they are done.
     applied_to: HashMap<Partition, Offset>,
+    /// What turns said and could not be stored: it is to be, before the group takes another. Of few turns at most:
+    /// those that were under way when the first of them failed, and those that time takes.
+    unstored: Vec<GroupRecord>,
+}
+
+impl Held {
+    /// Nothing of it is worth keeping.
+    fn is_nothing(&self) -> bool {
+        self.unstored.is_empty() && self.group.is_nothing()
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -140,6 +153,19 @@ impl Guest for Coordinator {
                 Message::List => Reply::List(self.list().await),
             });
             reply
+        })
+    }
+
+    fn topics_gone(self: Rc<Self>, names: Vec<TopicName>) -> Pin<Box<dyn Future<Output = ()>>> {
+        Box::pin(async move {
+            if names.iter().any(|name| name.as_str() == OFFSETS_TOPIC) {
+                return;
+            }
+            let is_gone = |topic: &str| names.iter().any(|name| name.as_str() == topic);
+            let of = |id: &str, group: &Group<Ticket>| {
+                Group::<Ticket>::tombstones(id, &group.offsets.of_topics(is_gone))
+            };
+            self.forget(of, "offsets of a deleted topic").await;
         })
     }
 }
@@ -269,7 +295,7 @@ impl Coordinator {
 
     fn held(&self, wall_ms: i64) -> Held {
         let group = Group::new(self.settings.limits, wall_ms);
-        Held { group, timer_ms: None, applied_to: HashMap::new() }
+        Held { group, timer_ms: None, applied_to: HashMap::new(), unstored: Vec::new() }
     }
 
     fn world<'a>(&self, group: &'a str, view: &'a ClusterView) -> World<'a> {
@@ -315,7 +341,7 @@ impl Coordinator {
             }
         }
         let mut groups = self.groups.borrow_mut();
-        if groups.get(id).is_some_and(|held| held.group.is_nothing()) {
+        if groups.get(id).is_some_and(Held::is_nothing) {
             groups.remove(id);
         }
         Some((records, answer))
@@ -327,24 +353,25 @@ impl Coordinator {
         id: &str,
         take: impl FnOnce(&mut Group<Ticket>, World<'_>) -> Turn<Ticket, A>,
     ) -> Result<A, CoordinatorError> {
-        let (records, answer) = self.turn(id, take).ok_or(GroupError::UnknownMember)?;
-        if !records.is_empty() {
-            self.store(id, records).await?;
+        let has_unstored = self.groups.borrow().get(id).is_some_and(|held| !held.unstored.is_empty());
+        if has_unstored {
+            self.store_turn(id, Vec::new()).await?;
         }
+        let (records, answer) = self.turn(id, take).ok_or(GroupError::UnknownMember)?;
+        self.store_turn(id, records).await?;
         Ok(answer)
     }
 
     /// Lets time act on a group.
     fn tick(self: &Rc<Self>, id: &str) {
         let Some((records, ())) = self.turn(id, Group::tick) else { return };
-        if records.is_empty() {
+        if records.is_empty() && self.groups.borrow().get(id).is_none_or(|held| held.unstored.is_empty()) {
             return;
         }
-        let (stored, group) = (self.store(id, records), id.to_owned());
+        let (stored, group) = (self.store_turn(id, records), id.to_owned());
         spawn(Queue::Foreground, async move {
             if let Err(error) = stored.await {
-                // After a restart its members have a session again, and lose it again.
-                tracing::warn!(group, %error, "members that are gone could not be stored");
+                tracing::warn!(group, %error, "members that are gone could not be stored yet");
             }
         });
     }
@@ -543,18 +570,28 @@ impl Coordinator {
     }
 
     async fn expire(self: &Rc<Self>) {
-        let wall_ms = self.shard.clock().wall_ms();
+        let (wall_ms, view) = (self.shard.clock().wall_ms(), self.shard.view());
+        let retention_ms = self.settings.offsets_retention_ms;
+        let of = |id: &str, group: &Group<Ticket>| group.expire(id, &view, wall_ms, retention_ms);
+        self.forget(of, "expired offsets").await;
+    }
+
+    /// Stores the tombstones that this makes of each group, group by group.
+    async fn forget(
+        self: &Rc<Self>,
+        tombstones: impl Fn(&str, &Group<Ticket>) -> Vec<GroupRecord>,
+        what: &str,
+    ) {
         let ids: Vec<String> = self.groups.borrow().keys().cloned().collect();
-        for id in ids {
-            let records = {
-                let groups = self.groups.borrow();
-                let Some(held) = groups.get(&id) else { continue };
-                held.group.expire(&id, wall_ms, self.settings.offsets_retention_ms)
-            };
-            if !records.is_empty()
+        for (at, id) in ids.into_iter().enumerate() {
+            if at % GROUPS_AT_A_TIME == GROUPS_AT_A_TIME - 1 {
+                yield_now().await;
+            }
+            let records = self.groups.borrow().get(&id).map(|held| tombstones(&id, &held.group));
+            if let Some(records) = records.filter(|records| !records.is_empty())
                 && let Err(error) = self.store_and_apply(&id, records).await
             {
-                tracing::warn!(group = id, %error, "expired offsets remain for now");
+                tracing::warn!(group = id, %error, "{what} remain for now");
             }
         }
     }

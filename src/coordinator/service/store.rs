@@ -18,6 +18,27 @@ use crate::{
 /// Bytes of records that one batch holds at most; more are stored as several.
 const BATCH_BYTES_MAX: usize = 512 << 10;
 
+/// Records on their way into the log. Unless that is known to have come about they are kept in mind, also where
+/// nobody waits any more for the answer: to store what is stored already does no harm.
+struct Unstored {
+    coordinator: Rc<Coordinator>,
+    group: String,
+    records: Vec<GroupRecord>,
+}
+
+impl Drop for Unstored {
+    fn drop(&mut self) {
+        if self.records.is_empty() {
+            return;
+        }
+        let wall_ms = self.coordinator.shard().clock().wall_ms();
+        let mut groups = self.coordinator.groups.borrow_mut();
+        let held =
+            groups.entry(std::mem::take(&mut self.group)).or_insert_with(|| self.coordinator.held(wall_ms));
+        held.unstored.append(&mut self.records);
+    }
+}
+
 impl Coordinator {
     /// Stores a classic group's state as it is now, and tells it.
     pub(super) fn store_group(self: &Rc<Self>, id: &str, generation: i32) {
@@ -33,7 +54,7 @@ impl Coordinator {
             GroupRecord::Group { group: id.to_owned(), state }
         };
         let (coordinator, id) = (self.clone(), id.to_owned());
-        let stored = self.store(&id, vec![record]);
+        let stored = self.store(&id, &[record]);
         spawn(Queue::Foreground, async move {
             let ok = stored.await.is_ok();
             // The group may have gone, or over to the other protocol, which has stored itself since.
@@ -46,11 +67,11 @@ impl Coordinator {
     pub(super) fn store(
         self: &Rc<Self>,
         group: &str,
-        records: Vec<GroupRecord>,
+        records: &[GroupRecord],
     ) -> impl Future<Output = Result<Offset, CoordinatorError>> + use<> {
         let produced = self.home(group).ok_or(CoordinatorError::NotCoordinator).and_then(|home| {
             let now_ms = self.shard.clock().wall_ms();
-            let batches = batches_of(&records, now_ms).ok_or(CoordinatorError::NotStored)?;
+            let batches = batches_of(records, now_ms).ok_or(CoordinatorError::NotStored)?;
             let mut done = Vec::with_capacity(batches.len());
             for batch in batches {
                 let topic = self.topic().ok_or(CoordinatorError::NotCoordinator)?;
@@ -77,13 +98,40 @@ impl Coordinator {
         }
     }
 
+    /// Stores what a turn said, now, and before it what could not be stored of earlier ones.
+    ///
+    /// If it cannot be stored it holds all the same, and is kept in mind until it is.
+    pub(super) fn store_turn(
+        self: &Rc<Self>,
+        id: &str,
+        mut records: Vec<GroupRecord>,
+    ) -> impl Future<Output = Result<(), CoordinatorError>> + use<> {
+        {
+            let (view, mut groups) = (self.shard().view(), self.groups.borrow_mut());
+            if let Some(held) = groups.get_mut(id).filter(|held| !held.unstored.is_empty()) {
+                let mut all = std::mem::take(&mut held.unstored);
+                all.append(&mut records);
+                records = held.group.restated(self.world(id, &view), &all);
+            }
+        }
+        let stored = (!records.is_empty()).then(|| self.store(id, &records));
+        let mut unstored = Unstored { coordinator: self.clone(), group: id.to_owned(), records };
+        async move {
+            if let Some(stored) = stored {
+                stored.await?;
+                unstored.records.clear();
+            }
+            Ok(())
+        }
+    }
+
     /// Stores records, then lets the group have them.
     pub(super) async fn store_and_apply(
         self: &Rc<Self>,
         group: &str,
         records: Vec<GroupRecord>,
     ) -> Result<(), CoordinatorError> {
-        let stored = self.store(group, records.clone());
+        let stored = self.store(group, &records);
         let at = stored.await?;
         let view = self.shard.view();
         let world = self.world(group, &view);
@@ -106,7 +154,7 @@ impl Coordinator {
                 GroupRecord::Group { .. } | GroupRecord::Consumer { .. } => {}
             }
         }
-        if held.group.is_nothing() {
+        if held.is_nothing() {
             groups.remove(group);
         }
         Ok(())

@@ -2,7 +2,9 @@
 //!
 //! A browser lets a foreign page send requests here, though not read the answers, unless its own name was made to
 //! point here (DNS rebinding): then the request bears that name. On a loopback address only loopback names are
-//! answered. Topics and records have no password of their own: where HTTP is open to other hosts, they are not told.
+//! answered. Where HTTP is open to other hosts its own names are not known, and whoever reaches the port, such a page
+//! too, reads `/metrics`: the names of topics and groups with the most traffic, and counts. Records, client ids and
+//! addresses have no password of their own: what tells them is told on a loopback address only.
 //!
 //! Source: RFC 9110, 7.2 (Host); W3C, "Fetch Metadata Request Headers".
 
@@ -43,8 +45,12 @@ pub(super) async fn known_names_only(State(door): State<Door>, request: Request,
 /// Refuses what a page of another origin asks, and everybody where other hosts can ask.
 pub(super) async fn own_pages_only(State(door): State<Door>, request: Request, next: Next) -> Response {
     let why = match () {
-        () if !door.bound.ip().is_loopback() => "topics and records are told on a loopback address only",
-        () if is_foreign(request.headers()) => "topics and records are told to this broker's own page only",
+        () if !door.bound.ip().is_loopback() => {
+            "topics, records and clients are told on a loopback address only"
+        }
+        () if is_foreign(request.headers()) => {
+            "topics, records and clients are told to this broker's own page only"
+        }
         () => return next.run(request).await,
     };
     super::json(StatusCode::FORBIDDEN, &serde_json::json!({ "error": why }))

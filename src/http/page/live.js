@@ -311,8 +311,11 @@ async function lookAgainAndAgain() {
 // ---- topics and records
 
 let topics = [];
+// The topic that is shown, and the page of its records; undefined while they are asked for.
 let chosen;
 let page;
+// Counts the questions about them: an answer to any but the latest comes too late.
+let asked = 0;
 
 async function ask(path) {
   const answer = await fetch(path);
@@ -321,15 +324,26 @@ async function ask(path) {
   return found;
 }
 
-// Runs what was asked for, and says why it failed if it did.
-async function trying(what) {
+// Runs what was asked for, and says why it failed if it did, unless that is of no interest any more.
+async function trying(what, isLatest = () => true) {
   try {
-    await what();
-    $("browser-error").hidden = true;
+    await what(isLatest);
+    if (isLatest()) $("browser-error").hidden = true;
   } catch (error) {
+    if (!isLatest()) return;
     $("browser-error").textContent = error.message;
     $("browser-error").hidden = false;
   }
+}
+
+// Runs a question about a topic or its records: from now on it is the latest.
+function asking(what) {
+  asked += 1;
+  const mine = asked;
+  page = undefined;
+  $("older").disabled = true;
+  $("newer").disabled = true;
+  trying(what, () => mine === asked);
 }
 
 function showTopics() {
@@ -368,18 +382,22 @@ function go(topic, partition) {
 function openPlace() {
   const found = /^#\/topics\/([^/]+)\/(\d+)$/.exec(location.hash);
   if (found === null) return;
-  trying(async () => {
+  chosen = undefined;
+  asking(async (isLatest) => {
     const topic = decodeURIComponent(found[1]);
     $("partition").value = found[2];
     $("offset").value = "latest";
-    await openTopic(topic);
-    await read();
+    await openTopic(topic, isLatest);
+    if (isLatest()) await read(isLatest);
   });
 }
 
-async function openTopic(name) {
+async function openTopic(name, isLatest) {
   const found = await ask(`/api/topics/${encodeURIComponent(name)}`);
+  if (!isLatest()) return;
   chosen = name;
+  $("records").replaceChildren();
+  $("records-note").textContent = "";
   showTopics();
   $("topic").hidden = false;
   $("hint").hidden = true;
@@ -402,18 +420,26 @@ function shown(bytes) {
   return element("div", {}, text, element("span", { class: "tag" }, note));
 }
 
+// A producer may give any number; what is no date in a browser is shown as it is.
+function when(timestamp) {
+  const date = new Date(timestamp);
+  if (timestamp < 0) return "–";
+  return Number.isNaN(date.getTime()) ? String(timestamp) : date.toISOString().replace("T", " ");
+}
+
 function recordRow(record) {
   const value = element("div", {}, shown(record.value));
   for (const header of record.headers) {
     value.append(element("div", {}, element("span", { class: "tag" }, `header ${header.key}`), shown(header.value)));
   }
-  const when = record.timestamp < 0 ? "–" : new Date(record.timestamp).toISOString().replace("T", " ");
-  return [String(record.offset), when, shown(record.key), value];
+  return [String(record.offset), when(record.timestamp), shown(record.key), value];
 }
 
-async function read() {
+async function read(isLatest) {
   const at = `${encodeURIComponent(chosen)}/${$("partition").value}`;
-  page = await ask(`/api/topics/${at}?offset=${$("offset").value}&max=${$("max").value}&as=${$("form").value}`);
+  const found = await ask(`/api/topics/${at}?offset=${$("offset").value}&max=${$("max").value}&as=${$("form").value}`);
+  if (!isLatest()) return;
+  page = found;
   fill($("records"), ["Offset", "Time (UTC)", "Key", "Value"], page.records.map(recordRow), "No records here.");
   const last = page.records.at(-1)?.offset;
   const range = page.records.length === 0 ? "No records" : `${page.records.length} records, offsets ${page.records[0].offset} to ${last},`;
@@ -424,14 +450,15 @@ async function read() {
 
 function readFrom(offset) {
   $("offset").value = String(offset);
-  trying(read);
+  asking(read);
 }
 
 $("filter").addEventListener("input", showTopics);
 $("reload").addEventListener("click", () => trying(loadTopics));
 $("question").addEventListener("submit", (event) => {
   event.preventDefault();
-  trying(read);
+  // A topic that is being opened is read as the form then says.
+  if (chosen !== undefined) asking(read);
 });
 $("older").addEventListener("click", () => readFrom(Math.max(page.log_start_offset, page.from - Number($("max").value))));
 $("newer").addEventListener("click", () => readFrom(page.next));

@@ -1,11 +1,14 @@
 //! The live page at `/`, and what it asks for below `/api/`: topics, partitions, records.
 //!
-//! | path                            | answer                                                          |
-//! |---------------------------------|-----------------------------------------------------------------|
-//! | `/`                             | the page: one file, which asks nobody but the broker            |
-//! | `/api/topics`                   | names and numbers of partitions                                 |
-//! | `/api/topics/{name}`            | where each partition begins and ends                            |
-//! | `/api/topics/{name}/{partition}` | records: `offset=` (a number, `earliest`, `latest`), `max=`, `as=` (`auto`, `text`, `json`, `hex`) |
+//! | path                             | answer                                               |
+//! |----------------------------------|------------------------------------------------------|
+//! | `/`                              | the page: one file, which asks nobody but the broker |
+//! | `/api/topics`                    | names and numbers of partitions                      |
+//! | `/api/topics/{name}`             | where each partition begins and ends                 |
+//! | `/api/topics/{name}/{partition}` | records                                              |
+//!
+//! Records are asked for with `offset=` (a number, `earliest`, `latest`), `max=`, and `as=` (`auto`, `text`, `json`,
+//! `hex`).
 //!
 //! Topics and records are asked for as any client asks, over a connection of the process to its own listener:
 //! no core knows of this room. Only GET is answered; `guard.rs` says to whom. Read `topics.rs` (the questions),
@@ -57,9 +60,13 @@ pub(super) fn routes(kafka: SocketAddr, door: Door) -> Router {
         .route("/api/topics", get(list))
         .route("/api/topics/{name}", get(topic))
         .route("/api/topics/{name}/{partition}", get(records))
-        .with_state(page)
-        .layer(middleware::from_fn_with_state(door, guard::own_pages_only));
-    Router::new().route("/", get(live)).merge(api)
+        .with_state(page);
+    Router::new().route("/", get(live)).merge(private(api, door))
+}
+
+/// Refuses other hosts and pages of other origins: for what tells of clients and what they write.
+pub(super) fn private(router: Router, door: Door) -> Router {
+    router.layer(middleware::from_fn_with_state(door, guard::own_pages_only))
 }
 
 /// Refuses what comes by a name that is not this host's: for everything that is served.

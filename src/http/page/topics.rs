@@ -1,6 +1,9 @@
 //! What the page asks a broker: over its listener, as any client does.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
+};
 
 use corelane_bench::client::{
     StrBytes,
@@ -31,11 +34,13 @@ const PARTITIONS_MAX: usize = 5_000;
 const HEADERS_MAX: usize = 64;
 /// Bytes that are asked for at a time; a broker may send one batch that is larger.
 const FETCH_BYTES_MAX: i32 = 1 << 20;
-/// Fetches for one answer: where transactions' markers are all there is, none of them brings a record.
+/// Fetches on the way from one offset: where transactions' markers are all there is, none of them brings a record.
+/// To the last record there may be several ways, each at most half as long as the one before.
 const FETCHES_MAX: usize = 16;
 /// Bytes that one batch may unpack to.
 const UNPACKED_BYTES_MAX: usize = 32 << 20;
-/// Bytes of records in one answer; the record that passes it is the last.
+/// Bytes of records in one answer; the record that passes it is the last. Where the last record is wanted, the
+/// first ones make room for it.
 const ANSWER_BYTES_MAX: usize = 2 << 20;
 
 /// Versions that name topics by their names.
@@ -80,7 +85,7 @@ pub(super) enum BrowseError {
 pub(super) enum From {
     /// The first record there is.
     Earliest,
-    /// So that the last record is among them.
+    /// So that the last of them is the last record, if that is among the last `records_max` offsets.
     Latest,
     /// This offset, or the nearest there is.
     Offset(i64),
@@ -132,11 +137,11 @@ struct PartitionRow {
 pub(super) struct Page {
     log_start_offset: i64,
     high_watermark: i64,
-    /// Where reading began.
+    /// Where reading began, or the first record that was kept.
     from: i64,
     /// Where to read on; `high_watermark` where all is read.
     next: i64,
-    records: Vec<RecordRow>,
+    records: VecDeque<RecordRow>,
     #[serde(skip)]
     shown_bytes: usize,
 }
@@ -263,10 +268,29 @@ impl Kafka {
             From::Latest => high_watermark.saturating_sub(wanted.records_max as i64),
             From::Offset(offset) => offset,
         };
-        let from = from.clamp(log_start_offset, high_watermark);
-        let mut page = Page { log_start_offset, high_watermark, from, next: from, ..Page::default() };
+        let mut from = from.clamp(log_start_offset, high_watermark);
+        loop {
+            let mut page = Page { log_start_offset, high_watermark, from, next: from, ..Page::default() };
+            self.fill(topic, partition, &mut page, wanted)?;
+            let (reached, wide) = (page.next - from, high_watermark - from);
+            if wanted.from != From::Latest || page.next >= high_watermark || wide <= 1 {
+                return Ok(page);
+            }
+            // As many offsets as fetches have just come over, and half of those wanted at most.
+            from = high_watermark - reached.min(wide / 2).max(1);
+        }
+    }
+
+    /// Adds what fetches bring, until the page is full, the end is reached, or they are too many.
+    fn fill(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        page: &mut Page,
+        wanted: &Wanted,
+    ) -> Result<(), BrowseError> {
         for _ in 0..FETCHES_MAX {
-            if page.next >= high_watermark || page.is_full(wanted) {
+            if page.next >= page.high_watermark || page.is_full(wanted) {
                 break;
             }
             let fetched = self.fetch(topic, partition, page.next)?;
@@ -276,7 +300,7 @@ impl Kafka {
                 break;
             }
         }
-        Ok(page)
+        Ok(())
     }
 
     fn fetch(&mut self, topic: &str, partition: i32, offset: i64) -> Result<bytes::Bytes, BrowseError> {
@@ -299,8 +323,24 @@ impl Kafka {
 }
 
 impl Page {
+    /// Never where the last record is wanted: then the first ones make room.
     fn is_full(&self, wanted: &Wanted) -> bool {
-        self.records.len() >= wanted.records_max || self.shown_bytes >= ANSWER_BYTES_MAX
+        wanted.from != From::Latest
+            && (self.records.len() >= wanted.records_max || self.shown_bytes >= ANSWER_BYTES_MAX)
+    }
+
+    fn push(&mut self, row: RecordRow, wanted: &Wanted) {
+        self.next = row.offset.saturating_add(1);
+        self.shown_bytes += row.len();
+        self.records.push_back(row);
+        let is_over = |page: &Self| {
+            page.records.len() > wanted.records_max
+                || (page.shown_bytes > ANSWER_BYTES_MAX && page.records.len() > 1)
+        };
+        while wanted.from == From::Latest && is_over(self) {
+            self.shown_bytes -= self.records.pop_front().map_or(0, |first| first.len());
+            self.from = self.records.front().map_or(self.from, |first| first.offset);
+        }
     }
 
     /// Adds the records of a fetch, as many as there is room for.
@@ -333,10 +373,7 @@ impl Page {
             if self.is_full(wanted) {
                 return Ok(false);
             }
-            let row = RecordRow::of(&record, wanted.form);
-            self.shown_bytes += row.len();
-            self.next = record.offset.get().saturating_add(1);
-            self.records.push(row);
+            self.push(RecordRow::of(&record, wanted.form), wanted);
         }
         Ok(true)
     }

@@ -157,7 +157,7 @@ class Listener(aiokafka.ConsumerRebalanceListener):
 
 async def member(broker, mode, topic, group, instance):
     if mode in ("cooperative", "consumer"):
-        print("unsupported", f"aiokafka has no {mode} groups")
+        print("unsupported", f"aiokafka has no {mode.replace('consumer', 'KIP-848')} groups")
         return
     consumer = AIOKafkaConsumer(
         bootstrap_servers=broker,

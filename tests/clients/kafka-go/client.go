@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"reflect"
+	"strings"
 	"sync"
 	"time"
 
@@ -246,7 +247,7 @@ func generation(broker, topic string, now *kafka.Generation) {
 
 func member(broker, mode, topic, group, instance string) {
 	if mode == "cooperative" || mode == "static" || mode == "consumer" {
-		unsupported("kafka-go has no " + mode + " groups")
+		unsupported("kafka-go has no " + strings.Replace(mode, "consumer", "KIP-848", 1) + " groups")
 	}
 	members := must1(kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{ID: group, Brokers: []string{broker}, Topics: []string{topic},
 		StartOffset: kafka.FirstOffset, SessionTimeout: 6 * time.Second, HeartbeatInterval: time.Second}))

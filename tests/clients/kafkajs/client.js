@@ -162,7 +162,7 @@ const idle = async (broker, topic) => {
 
 const member = async (broker, mode, topic, groupId, instance) => {
   if (['cooperative', 'static', 'consumer'].includes(mode)) {
-    console.log(`unsupported kafkajs has no ${mode} groups`)
+    console.log(`unsupported kafkajs has no ${mode.replace('consumer', 'KIP-848')} groups`)
     return
   }
   const consumer = kafka(broker).consumer({ groupId, sessionTimeout: 6000, heartbeatInterval: 1000 })

@@ -18,6 +18,27 @@ use crate::{
 /// Bytes of records that one batch holds at most; more are stored as several.
 const BATCH_BYTES_MAX: usize = 512 << 10;
 
+/// Records on their way into the log. Unless that is known to have come about they are kept in mind, also where
+/// nobody waits any more for the answer: to store what is stored already does no harm.
+struct Unstored {
+    coordinator: Rc<Coordinator>,
+    group: String,
+    records: Vec<GroupRecord>,
+}
+
+impl Drop for Unstored {
+    fn drop(&mut self) {
+        if self.records.is_empty() {
+            return;
+        }
+        let wall_ms = self.coordinator.shard().clock().wall_ms();
+        let mut groups = self.coordinator.groups.borrow_mut();
+        let held =
+            groups.entry(std::mem::take(&mut self.group)).or_insert_with(|| self.coordinator.held(wall_ms));
+        held.unstored.append(&mut self.records);
+    }
+}
+
 impl Coordinator {
     /// Stores a classic group's state as it is now, and tells it.
     pub(super) fn store_group(self: &Rc<Self>, id: &str, generation: i32) {
@@ -94,16 +115,11 @@ impl Coordinator {
             }
         }
         let stored = (!records.is_empty()).then(|| self.store(id, &records));
-        let (coordinator, id) = (self.clone(), id.to_owned());
+        let mut unstored = Unstored { coordinator: self.clone(), group: id.to_owned(), records };
         async move {
-            let Some(stored) = stored else { return Ok(()) };
-            let stored = stored.await;
-            if let Err(error) = stored {
-                let wall_ms = coordinator.shard().clock().wall_ms();
-                let mut groups = coordinator.groups.borrow_mut();
-                let held = groups.entry(id).or_insert_with(|| coordinator.held(wall_ms));
-                held.unstored.append(&mut records);
-                return Err(error);
+            if let Some(stored) = stored {
+                stored.await?;
+                unstored.records.clear();
             }
             Ok(())
         }

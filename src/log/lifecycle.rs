@@ -82,7 +82,8 @@ impl Store {
     /// The files could not be removed; the log is forgotten all the same.
     pub async fn delete_log(&self, id: LogId) -> Result<(), LogError> {
         self.with_log(id, |log| log.doomed = true)?;
-        while self.with_log(id, |log| log.settling || log.preparing || log.compacting)? {
+        // Of a store that has failed nobody comes any more for a log that is in a queue.
+        while self.with_log(id, |log| log.settling || log.preparing || log.compacting)? && !self.is_over() {
             self.signals.settled.notified().await;
         }
         let log = self.logs.borrow_mut().remove(id).ok_or(LogError::UnknownLog)?;

@@ -252,6 +252,26 @@ fn a_full_disk_refuses_appends_and_recovers_by_itself() {
 }
 
 #[test]
+fn a_log_for_which_space_was_to_be_made_is_deleted_also_where_the_disk_has_failed_meanwhile() {
+    let disk = SimDisk::new(53);
+    let ledger = Ledger::default();
+    run(&disk, async move |sim, disk| {
+        let broker = Broker::start(&sim, &disk, 1, PARTITIONS, &ledger).await.expect("a fresh start");
+        let (store, log) = broker.log(0);
+        while !store.with_log(log, |log| log.preparing).expect("a log") {
+            broker.append(0, 4_000, 1, true).expect("there is room");
+        }
+        store.fence("a write has failed".to_owned());
+        let deleted = async { store.delete_log(log).await.is_ok() };
+        let time_is_over = async {
+            disk.sleep(Duration::from_secs(60)).await;
+            false
+        };
+        assert!(futures_lite::future::or(deleted, time_is_over).await);
+    });
+}
+
+#[test]
 fn a_reserve_lets_a_full_disk_settle_commit_offsets_and_stop_cleanly() {
     let disk = SimDisk::new(52);
     let ledger = Ledger::default();

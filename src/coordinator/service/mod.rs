@@ -576,23 +576,27 @@ impl Coordinator {
         self.forget(of, "expired offsets").await;
     }
 
-    /// Stores the tombstones that this makes of each group, group by group.
+    /// Stores the tombstones that this makes of each group, of many groups at a time.
     async fn forget(
         self: &Rc<Self>,
         tombstones: impl Fn(&str, &Group<Ticket>) -> Vec<GroupRecord>,
         what: &str,
     ) {
         let ids: Vec<String> = self.groups.borrow().keys().cloned().collect();
-        for (at, id) in ids.into_iter().enumerate() {
-            if at % GROUPS_AT_A_TIME == GROUPS_AT_A_TIME - 1 {
-                yield_now().await;
+        for some in ids.chunks(GROUPS_AT_A_TIME) {
+            let mut under_way = Vec::new();
+            for id in some {
+                let records = self.groups.borrow().get(id).map(|held| tombstones(id, &held.group));
+                if let Some(records) = records.filter(|records| !records.is_empty()) {
+                    under_way.push((id, self.store_and_apply(id, records)));
+                }
             }
-            let records = self.groups.borrow().get(&id).map(|held| tombstones(&id, &held.group));
-            if let Some(records) = records.filter(|records| !records.is_empty())
-                && let Err(error) = self.store_and_apply(&id, records).await
-            {
-                tracing::warn!(group = id, %error, "{what} remain for now");
+            for (group, stored) in under_way {
+                if let Err(error) = stored.await {
+                    tracing::warn!(group, %error, "{what} remain for now");
+                }
             }
+            yield_now().await;
         }
     }
 }

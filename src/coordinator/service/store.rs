@@ -125,14 +125,23 @@ impl Coordinator {
         }
     }
 
-    /// Stores records, then lets the group have them.
-    pub(super) async fn store_and_apply(
+    /// Stores records, now, then lets the group have them.
+    pub(super) fn store_and_apply(
         self: &Rc<Self>,
         group: &str,
         records: Vec<GroupRecord>,
-    ) -> Result<(), CoordinatorError> {
+    ) -> impl Future<Output = Result<(), CoordinatorError>> + use<> {
         let stored = self.store(group, &records);
-        let at = stored.await?;
+        let (coordinator, group) = (self.clone(), group.to_owned());
+        async move {
+            let at = stored.await?;
+            coordinator.apply(&group, records, at);
+            Ok(())
+        }
+    }
+
+    /// The group has what was stored at this offset.
+    fn apply(&self, group: &str, records: Vec<GroupRecord>, at: Offset) {
         let view = self.shard.view();
         let world = self.world(group, &view);
         let mut groups = self.groups.borrow_mut();
@@ -157,7 +166,6 @@ impl Coordinator {
         if held.is_nothing() {
             groups.remove(group);
         }
-        Ok(())
     }
 }
 

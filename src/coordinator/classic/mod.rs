@@ -18,6 +18,7 @@
 //! KIP-394 (member id required), KIP-814 (a static leader that returns skips its assignment).
 
 mod member;
+mod returning;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +28,7 @@ use bytes::Bytes;
 
 use member::Member;
 pub use member::{Joining, Protocol};
+use returning::Returning;
 
 /// Bounds of the coordinator, from the settings.
 #[derive(Debug, Clone, Copy)]
@@ -229,14 +231,6 @@ pub struct ClassicGroup<T> {
     returning: VecDeque<Returning<T>>,
 }
 
-/// A static member that has come back while the group was stable.
-#[derive(Debug)]
-struct Returning<T> {
-    ticket: T,
-    /// Its answer; says of which member and generation.
-    joined: Joined,
-}
-
 impl<T> ClassicGroup<T> {
     /// A group without members.
     #[must_use]
@@ -297,7 +291,7 @@ impl<T> ClassicGroup<T> {
             effects.extend(member.join.take().map(|ticket| Effect::Joined(ticket, Err(error.clone()))));
             effects.extend(member.sync.take().map(|ticket| Effect::Synced(ticket, Err(error))));
         }
-        for Returning { ticket, .. } in std::mem::take(&mut self.returning) {
+        for ticket in std::mem::take(&mut self.returning).into_iter().filter_map(|one| one.ticket) {
             effects.push(Effect::Joined(ticket, Err(GroupError::RebalanceInProgress)));
         }
         *self = Self::new(self.limits);
@@ -458,74 +452,6 @@ impl<T> ClassicGroup<T> {
             self.instances.insert(instance.clone(), id.clone());
         }
         self.members.insert(id, member);
-    }
-
-    /// A static member has come back under its instance id and gets a new member id (KIP-345).
-    #[allow(clippy::too_many_arguments, reason = "the parts of one request")]
-    fn replace_static(
-        &mut self,
-        now_ms: u64,
-        old: &str,
-        id: String,
-        joining: Joining,
-        understands_skip: bool,
-        ticket: T,
-        effects: &mut Effects<T>,
-    ) {
-        let Some(mut member) = self.members.remove(old) else { return };
-        let same_metadata = {
-            let chosen = self.protocol.as_deref().unwrap_or_default();
-            let of = |joining: &Joining| {
-                joining.protocols.iter().find(|p| p.name == chosen).map(|p| p.metadata.clone())
-            };
-            of(&member.joining) == of(&joining)
-        };
-        if let Some(waiting) = member.join.take() {
-            effects.push(Effect::Joined(waiting, Err(GroupError::FencedInstance)));
-        }
-        if let Some(waiting) = member.sync.take() {
-            effects.push(Effect::Synced(waiting, Err(GroupError::FencedInstance)));
-        }
-        self.refuse_returning(old, &GroupError::FencedInstance, effects);
-        let was_leader = self.leader.as_deref() == Some(old);
-        if was_leader {
-            self.leader = Some(id.clone());
-        }
-        member.joining = joining;
-        member.heard(now_ms);
-        self.insert(id.clone(), member);
-        if self.state == State::Stable && same_metadata && self.chooses_the_same() {
-            // Nothing changes for the others. It is told its new id once that is stored: a coordinator that came
-            // back without it would take the member for one that was fenced.
-            effects.push(Effect::Store { generation: self.generation });
-            let answer = self.joined(&id, was_leader && understands_skip);
-            let joined = if was_leader && !understands_skip {
-                // It would assign anew if it knew that it leads: it is told of its former self instead.
-                Joined { leader: old.to_owned(), members: Vec::new(), ..answer }
-            } else {
-                answer
-            };
-            if let Some(member) = self.members.get_mut(&id) {
-                member.expires_ms = None;
-            }
-            self.returning.push_back(Returning { ticket, joined });
-            return;
-        }
-        if let Some(member) = self.members.get_mut(&id) {
-            member.join = Some(ticket);
-            member.expires_ms = None;
-        }
-        self.prepare(now_ms, effects);
-        self.complete_join_if_due(now_ms, effects);
-    }
-
-    /// Whoever has come back as that member is none any more.
-    fn refuse_returning(&mut self, id: &str, error: &GroupError, effects: &mut Effects<T>) {
-        while let Some(at) = self.returning.iter().position(|returning| returning.joined.member_id == id) {
-            if let Some(Returning { ticket, .. }) = self.returning.remove(at) {
-                effects.push(Effect::Joined(ticket, Err(error.clone())));
-            }
-        }
     }
 
     fn chooses_the_same(&self) -> bool {
@@ -742,17 +668,7 @@ impl<T> ClassicGroup<T> {
     pub fn stored(&mut self, now_ms: u64, generation: i32, ok: bool) -> Effects<T> {
         let mut effects = Vec::new();
         if !self.storing || self.state != State::CompletingRebalance || generation != self.generation {
-            let is_next = |next: &Returning<T>| next.joined.generation == generation;
-            if self.returning.front().is_some_and(is_next)
-                && let Some(Returning { ticket, joined }) = self.returning.pop_front()
-            {
-                // Its session counts from the answer on.
-                if let Some(member) = self.members.get_mut(&joined.member_id) {
-                    member.heard(now_ms);
-                }
-                effects
-                    .push(Effect::Joined(ticket, if ok { Ok(joined) } else { Err(GroupError::NotStored) }));
-            }
+            effects.extend(self.stored_returning(now_ms, generation, ok));
             return effects;
         }
         self.storing = false;

@@ -570,6 +570,10 @@ impl Coordinator {
     }
 
     async fn expire(self: &Rc<Self>) {
+        // Of a group that nobody asks for any more: tried again here.
+        let is_unstored = |(id, held): (&String, &Held)| (!held.unstored.is_empty()).then(|| id.clone());
+        let unstored: Vec<String> = self.groups.borrow().iter().filter_map(is_unstored).collect();
+        unstored.iter().for_each(|id| self.tick(id));
         let (wall_ms, view) = (self.shard.clock().wall_ms(), self.shard.view());
         let retention_ms = self.settings.offsets_retention_ms;
         let of = |id: &str, group: &Group<Ticket>| group.expire(id, &view, wall_ms, retention_ms);

@@ -3,6 +3,7 @@
 use std::{future::Future, rc::Rc};
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 
 use super::{
     super::{consumer::stored::Stored, group::Members, messages::CoordinatorError, records::GroupRecord},
@@ -17,27 +18,6 @@ use crate::{
 
 /// Bytes of records that one batch holds at most; more are stored as several.
 const BATCH_BYTES_MAX: usize = 512 << 10;
-
-/// Records on their way into the log. Unless that is known to have come about they are kept in mind, also where
-/// nobody waits any more for the answer: to store what is stored already does no harm.
-struct Unstored {
-    coordinator: Rc<Coordinator>,
-    group: String,
-    records: Vec<GroupRecord>,
-}
-
-impl Drop for Unstored {
-    fn drop(&mut self) {
-        if self.records.is_empty() {
-            return;
-        }
-        let wall_ms = self.coordinator.shard().clock().wall_ms();
-        let mut groups = self.coordinator.groups.borrow_mut();
-        let held =
-            groups.entry(std::mem::take(&mut self.group)).or_insert_with(|| self.coordinator.held(wall_ms));
-        held.unstored.append(&mut self.records);
-    }
-}
 
 impl Coordinator {
     /// Stores a classic group's state as it is now, and tells it.
@@ -114,15 +94,31 @@ impl Coordinator {
                 records = held.group.restated(self.world(id, &view), &all);
             }
         }
-        let stored = (!records.is_empty()).then(|| self.store(id, &records));
-        let mut unstored = Unstored { coordinator: self.clone(), group: id.to_owned(), records };
+        let outcome = (!records.is_empty()).then(|| {
+            let (coordinator, group) = (self.clone(), id.to_owned());
+            let (stored, (tell, outcome)) = (self.store(id, &records), oneshot::channel());
+            // Not the client's to break off: it may have gone before this is known.
+            spawn(Queue::Foreground, async move {
+                let stored = stored.await.map(|_| ());
+                if stored.is_err() {
+                    coordinator.keep_in_mind(group, records);
+                }
+                let _ = tell.send(stored);
+            });
+            outcome
+        });
         async move {
-            if let Some(stored) = stored {
-                stored.await?;
-                unstored.records.clear();
+            match outcome {
+                Some(outcome) => outcome.await.unwrap_or(Err(CoordinatorError::NotStored)),
+                None => Ok(()),
             }
-            Ok(())
         }
+    }
+
+    fn keep_in_mind(&self, group: String, mut unstored: Vec<GroupRecord>) {
+        let wall_ms = self.shard.clock().wall_ms();
+        let mut groups = self.groups.borrow_mut();
+        groups.entry(group).or_insert_with(|| self.held(wall_ms)).unstored.append(&mut unstored);
     }
 
     /// Stores records, now, then lets the group have them.

@@ -172,7 +172,7 @@ pub struct Side {
 }
 
 /// One second.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Interval {
     /// Counted from the start.
     pub second: u64,
@@ -205,9 +205,17 @@ fn encoded(times: &Times) -> Option<String> {
     (written.is_ok() && !times.histogram().is_empty()).then(|| STANDARD.encode(bytes))
 }
 
+impl Interval {
+    /// What is told of a second.
+    pub fn new(second: u64, counts: &Counts) -> Self {
+        let latency_us = summary(&counts.latency);
+        Self { second, records: counts.records, bytes: counts.bytes, latency_us }
+    }
+}
+
 impl Side {
     /// From the run's totals and its seconds.
-    pub fn new(total: &Counts, elapsed: Nanos, seconds: &BTreeMap<u64, Counts>) -> Self {
+    pub fn new<'a>(total: &Counts, elapsed: Nanos, seconds: impl IntoIterator<Item = &'a Interval>) -> Self {
         let elapsed = elapsed.max(1) as f64 / SECOND as f64;
         Self {
             seconds: elapsed,
@@ -224,15 +232,7 @@ impl Side {
             lateness_us: summary(&total.lateness),
             latency_hdr: encoded(&total.latency),
             service_hdr: encoded(&total.service),
-            intervals: seconds
-                .iter()
-                .map(|(second, counts)| Interval {
-                    second: *second,
-                    records: counts.records,
-                    bytes: counts.bytes,
-                    latency_us: summary(&counts.latency),
-                })
-                .collect(),
+            intervals: seconds.into_iter().cloned().collect(),
         }
     }
 }
@@ -246,7 +246,7 @@ mod tests {
     fn the_document_has_the_fields_that_readers_rely_on() {
         let mut counts = Counts { records: 10, bytes: 1000, ..Counts::default() };
         counts.latency.record(2_000_000, 10);
-        let side = Side::new(&counts, 2 * SECOND, &BTreeMap::from([(0, counts.clone())]));
+        let side = Side::new(&counts, 2 * SECOND, [&Interval::new(0, &counts)]);
         let document = Document {
             schema: "corelane-bench",
             schema_version: SCHEMA_VERSION,

@@ -7,6 +7,7 @@ use std::sync::mpsc;
 use std::time::SystemTime;
 
 use crate::report::hlog::HistogramLog;
+use crate::report::json::Interval;
 use crate::report::table;
 use crate::stats::{Counts, Event, Role};
 
@@ -25,7 +26,8 @@ pub struct Reporter {
     workers: BTreeMap<Role, usize>,
     /// Intervals not yet handed over by all workers of a role: how many have.
     open: BTreeMap<(u64, Role), (usize, Counts)>,
-    seconds: BTreeMap<Role, BTreeMap<u64, Counts>>,
+    /// Without histograms, which take a quarter of a MiB each: a long run has many seconds.
+    seconds: BTreeMap<Role, BTreeMap<u64, Interval>>,
     totals: BTreeMap<Role, Counts>,
     notes: usize,
     problem: Option<String>,
@@ -95,7 +97,7 @@ impl Reporter {
     }
 
     fn close(&mut self, (second, role): (u64, Role)) {
-        let Some((_, mut counts)) = self.open.remove(&(second, role)) else { return };
+        let Some((_, counts)) = self.open.remove(&(second, role)) else { return };
         if let Some(log) = &mut self.hlog
             && let Err(error) = log.append(role, second, &counts)
         {
@@ -110,10 +112,8 @@ impl Reporter {
             println!("{}", table::row(second, role, &counts));
         }
         self.totals.entry(role).or_default().add(&counts);
-        // The whole histograms of a second are in the log; a document keeps the latency only.
-        counts.service = Default::default();
-        counts.lateness = Default::default();
-        self.seconds.entry(role).or_default().entry(second).or_default().add(&counts);
+        // The whole histograms of a second are in the log.
+        self.seconds.entry(role).or_default().insert(second, Interval::new(second, &counts));
     }
 
     fn note(&mut self, text: &str) {
@@ -134,9 +134,8 @@ impl Reporter {
     }
 
     /// The run second by second.
-    pub fn seconds(&self, role: Role) -> &BTreeMap<u64, Counts> {
-        static NONE: BTreeMap<u64, Counts> = BTreeMap::new();
-        self.seconds.get(&role).unwrap_or(&NONE)
+    pub fn seconds(&self, role: Role) -> impl Iterator<Item = &Interval> {
+        self.seconds.get(&role).into_iter().flat_map(BTreeMap::values)
     }
 
     /// Ends the interval log.

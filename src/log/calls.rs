@@ -55,7 +55,8 @@ impl Store {
         }
         let mut logs = self.logs.borrow_mut();
         let log = logs.by_id.get_mut(id).ok_or(LogError::UnknownLog)?;
-        if !log.on_reserve && self.has_no_space(log.partition) {
+        let is_refused = !log.on_reserve || self.state.without_journal_room.get();
+        if is_refused && self.has_no_space(log.partition) {
             return Err(LogError::DiskFull);
         }
         if let Some(range) = &log.quarantined {

@@ -146,6 +146,7 @@ impl Store {
             let room = self.journal.borrow_mut().find_room(bytes);
             match room {
                 Room::Here => {
+                    self.state.without_journal_room.set(false);
                     if before.is_some() && before != self.journal.borrow().replay_from().slot {
                         self.request_checkpoint();
                     }
@@ -161,11 +162,15 @@ impl Store {
                         if error.kind() != io::ErrorKind::StorageFull {
                             return Err(error);
                         }
-                        self.spend_reserve(LogDir::OWN).await;
+                        let has_freed = self.find_no_space(LogDir::OWN).await;
+                        self.state.without_journal_room.set(!has_freed);
                         self.wait_for_journal_room().await;
                     }
                 }
-                Room::None => self.wait_for_journal_room().await,
+                Room::None => {
+                    self.state.without_journal_room.set(self.spaces.is_spent(LogDir::OWN));
+                    self.wait_for_journal_room().await;
+                }
             }
             if self.is_over() {
                 return Ok(());

@@ -321,6 +321,8 @@ struct State {
     flush_requested: Cell<bool>,
     /// The logs are being put together from checkpoints and journals.
     recovering: Cell<bool>,
+    /// A group waits for room in the journal, and the disk has none for another file of it.
+    without_journal_room: Cell<bool>,
     checkpoint_requested: Cell<bool>,
     checkpointing: Cell<bool>,
     /// Something was appended or created since the last checkpoint.

@@ -7,7 +7,8 @@
 //! is just not full does not flap. Every append goes through the journal: if the shard's own directory is full,
 //! those to all logs are refused.
 //!
-//! A log that finds no space even so waits in its queue, and holds up no other.
+//! A log that finds no space even so waits in its queue, and holds up no other. Once the journal has no room left
+//! either, everything more is refused.
 //!
 //! The file is `reserve` in the shard's directory, and goes with its generation. In another data directory it is
 //! `reserve/<shard>`: removed when the last log there is deleted, and by every start, since the next shard of that
@@ -264,8 +265,8 @@ impl Store {
         }
     }
 
-    /// Appends to this log are taken on a full disk too, out of the reserve: they are small, and others wait
-    /// for them.
+    /// Appends to this log are taken on a full disk too, out of the reserve and of what room the journal has: they
+    /// are small, and others wait for them.
     ///
     /// # Errors
     /// [`LogError::UnknownLog`].

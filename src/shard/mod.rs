@@ -33,7 +33,10 @@ use crate::{
     },
     log::{LogId, Observer, RecoveredLog, Store, Written},
     metrics::{Counter, Laps, RequestKind, ShardMetrics, Stage},
-    model::{ClusterView, IdMap, LeaderEpoch, Offset, ProducerId, ShardId, TopicPartition, TopicSettings},
+    model::{
+        ClusterView, IdMap, LeaderEpoch, Offset, ProducerId, ShardId, TopicPartition, TopicSettings,
+        TopicView,
+    },
     partition::{Failure, FoundOffset, Partition, ReadError},
 };
 
@@ -76,6 +79,21 @@ pub struct Shard {
     serving: Cell<bool>,
     started: Signal,
     guest: std::cell::OnceCell<Rc<dyn Guest>>,
+}
+
+/// What a shard knows of a partition that it leads.
+#[derive(Default)]
+struct Led {
+    epoch: LeaderEpoch,
+    settings: Arc<TopicSettings>,
+    /// The broker itself keeps something in it.
+    is_internal: bool,
+}
+
+impl Led {
+    fn new(topic: &TopicView, epoch: LeaderEpoch) -> Self {
+        Self { epoch, settings: topic.settings.clone(), is_internal: topic.internal }
+    }
 }
 
 /// Told once that the core is to end.
@@ -160,28 +178,26 @@ impl Shard {
             guest: std::cell::OnceCell::new(),
         });
         for recovered in &parts.recovered {
-            let (epoch, settings) = shard.leadership(recovered.partition).unwrap_or_default();
-            shard.insert(recovered, epoch, settings);
+            let led = shard.led(recovered.partition).unwrap_or_default();
+            shard.insert(recovered, led);
         }
         shard.store.set_observer(shard.clone());
         shard
     }
 
-    fn leadership(&self, id: TopicPartition) -> Option<(LeaderEpoch, Arc<TopicSettings>)> {
+    fn led(&self, id: TopicPartition) -> Option<Led> {
         let view = self.view.borrow();
         let topic = view.topic_by_id(id.topic)?;
-        let partition = topic.partition(id.partition)?;
-        Some((partition.leader_epoch, topic.settings.clone()))
+        Some(Led::new(topic, topic.partition(id.partition)?.leader_epoch))
     }
 
-    fn insert(&self, recovered: &RecoveredLog, epoch: LeaderEpoch, settings: Arc<TopicSettings>) {
+    fn insert(&self, recovered: &RecoveredLog, led: Led) {
         let (expiration_ms, now_ms) = (self.settings.borrow().producer_expiration_ms, self.clock.wall_ms());
         let store = self.store.clone();
-        let partition = Partition::new(recovered, store, epoch, settings, expiration_ms, now_ms);
+        let partition = Partition::new(recovered, store, led.epoch, led.settings, expiration_ms, now_ms);
         let partition = Rc::new(partition);
         let mut partitions = self.partitions.borrow_mut();
-        let topic = recovered.partition.topic;
-        if self.view.borrow().topic_by_id(topic).is_some_and(|topic| topic.internal) {
+        if led.is_internal {
             // It is there: it was recovered or made a moment ago.
             let _ = self.store.append_on_reserve(recovered.log);
         }

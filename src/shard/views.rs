@@ -7,7 +7,7 @@
 
 use std::{cell::RefCell, collections::HashSet, rc::Rc, sync::Arc};
 
-use super::Shard;
+use super::{Led, Shard};
 use crate::{
     control::Applied,
     io::cores::{Queue, spawn},
@@ -93,15 +93,15 @@ impl Shard {
                         partition.update(epoch, topic.settings.clone());
                         self.store.update_settings(partition.log(), topic.settings.clone())?;
                     }
-                    None => new.push((id, epoch, topic.settings.clone())),
+                    None => new.push((id, Led::new(topic, epoch))),
                 }
             }
         }
         if !new.is_empty() {
-            let wanted = new.iter().map(|(id, _, settings)| (*id, settings.clone())).collect();
+            let wanted = new.iter().map(|(id, led)| (*id, led.settings.clone())).collect();
             let logs = self.store.create_logs(wanted).await?;
-            for (log, (id, epoch, settings)) in logs.into_iter().zip(new) {
-                self.insert(&empty_log(log, id), epoch, settings);
+            for (log, (id, led)) in logs.into_iter().zip(new) {
+                self.insert(&empty_log(log, id), led);
             }
         }
         for partition in self.gone(opened, view) {

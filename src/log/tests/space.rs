@@ -193,6 +193,33 @@ fn a_full_own_directory_refuses_the_logs_of_every_directory() {
 }
 
 #[test]
+fn appends_on_the_reserve_are_refused_once_it_and_the_journals_room_are_gone() {
+    let ledger = Ledger::default();
+    let disk = with_logs(67, 0..2, &ledger);
+    run(&disk, async move |sim, disk| {
+        let broker = start(&sim, &disk, 1, 0..2, &ledger, one_disk).await;
+        let (store, internal) = broker.log(OWN_LOG);
+        store.append_on_reserve(internal).expect("a log");
+        for taken in 0.. {
+            assert!(taken < 10_000, "a disk without space takes everything");
+            // What the reserve gives back is gone at once.
+            disk.set_space_beyond(DATA.as_ref(), 0);
+            match broker.append(OWN_LOG, 200, 1, true) {
+                Ok(()) => disk.sleep(Duration::from_millis(2)).await,
+                Err(LogError::DiskFull) => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        disk.set_space(u64::MAX);
+        disk.sleep(Duration::from_secs(5)).await;
+        assert!(!is_refused(&broker, OWN_LOG) && !is_refused(&broker, OTHER_LOG));
+        broker.drained(&disk).await;
+        check_served(&broker, 2).await;
+    })
+    .expect("no crash");
+}
+
+#[test]
 fn a_stop_with_a_full_directory_is_clean_and_the_next_start_finds_only_that_one_full() {
     let ledger = Ledger::default();
     let disk = with_logs(63, 0..2, &ledger);

@@ -168,7 +168,7 @@ impl Store {
                     }
                 }
                 Room::None => {
-                    self.state.without_journal_room.set(self.spaces.is_spent(LogDir::OWN));
+                    self.state.without_journal_room.set(self.spaces.somebody_waits(LogDir::OWN));
                     self.wait_for_journal_room().await;
                 }
             }

@@ -143,9 +143,11 @@ pub(super) struct Broker {
     listeners: Vec<Rc<Listener>>,
 }
 
+pub(super) const JOURNAL_FILES_MAX: u32 = 3;
+
 pub(super) fn small(options: &mut StoreOptions) {
     options.journal_file_bytes = 64 * 1024;
-    options.journal_files_max = 3;
+    options.journal_files_max = JOURNAL_FILES_MAX;
     options.group_bytes_max = 16 * 1024;
     options.extent_bytes_min = 6_000;
     options.flush_interval = Duration::from_millis(3);

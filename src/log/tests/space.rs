@@ -9,7 +9,7 @@ use std::{
 
 use futures_lite::future;
 
-use super::{Broker, DATA, LONG, Ledger, partition, run, small};
+use super::{Broker, DATA, JOURNAL_FILES_MAX, LONG, Ledger, partition, run, small};
 use crate::{
     io::{
         clock::Clock as _,
@@ -92,6 +92,10 @@ async fn fill(broker: &Broker, disk: &SimDisk, index: i32) {
         }
     }
     panic!("a disk without space takes everything");
+}
+
+fn is_journal(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("journal."))
 }
 
 fn is_refused(broker: &Broker, index: i32) -> bool {
@@ -192,12 +196,19 @@ fn a_full_own_directory_refuses_the_logs_of_every_directory() {
     .expect("no crash");
 }
 
-#[test]
-fn appends_on_the_reserve_are_refused_once_it_and_the_journals_room_are_gone() {
+/// `files`: of the journal, there before the disk is full.
+fn appends_on_the_reserve_are_refused_in_the_end(seed: u64, files: u32) {
     let ledger = Ledger::default();
-    let disk = with_logs(67, 0..2, &ledger);
+    let disk = with_logs(seed, 0..2, &ledger);
     run(&disk, async move |sim, disk| {
         let broker = start(&sim, &disk, 1, 0..2, &ledger, one_disk).await;
+        let journal_files =
+            || disk.files(DATA.as_ref()).into_iter().filter(|(path, _)| is_journal(path)).count() as u32;
+        while journal_files() < files {
+            broker.append(OTHER_LOG, 4_000, 1, false).expect("there is room");
+            disk.sleep(Duration::from_micros(50)).await;
+        }
+        broker.drained(&disk).await;
         let (store, internal) = broker.log(OWN_LOG);
         store.append_on_reserve(internal).expect("a log");
         for taken in 0.. {
@@ -217,6 +228,16 @@ fn appends_on_the_reserve_are_refused_once_it_and_the_journals_room_are_gone() {
         check_served(&broker, 2).await;
     })
     .expect("no crash");
+}
+
+#[test]
+fn appends_on_the_reserve_are_refused_once_it_is_gone_and_the_journal_has_no_space_to_grow() {
+    appends_on_the_reserve_are_refused_in_the_end(67, 1);
+}
+
+#[test]
+fn appends_on_the_reserve_are_refused_once_it_is_gone_and_all_files_of_the_journal_are_needed() {
+    appends_on_the_reserve_are_refused_in_the_end(68, JOURNAL_FILES_MAX);
 }
 
 #[test]

@@ -141,6 +141,7 @@ impl Store {
 
     /// Makes a file current that has room for `bytes`; waits where every file is still needed.
     async fn make_room(&self, bytes: u64) -> io::Result<()> {
+        let since_ms = self.clock.monotonic_ms();
         loop {
             let before = self.journal.borrow().replay_from().slot;
             let room = self.journal.borrow_mut().find_room(bytes);
@@ -162,15 +163,11 @@ impl Store {
                         if error.kind() != io::ErrorKind::StorageFull {
                             return Err(error);
                         }
-                        let has_freed = self.find_no_space(LogDir::OWN).await;
-                        self.state.without_journal_room.set(!has_freed);
-                        self.wait_for_journal_room().await;
+                        self.find_no_space(LogDir::OWN).await;
+                        self.wait_for_journal_room(since_ms).await;
                     }
                 }
-                Room::None => {
-                    self.state.without_journal_room.set(self.spaces.somebody_waits(LogDir::OWN));
-                    self.wait_for_journal_room().await;
-                }
+                Room::None => self.wait_for_journal_room(since_ms).await,
             }
             if self.is_over() {
                 return Ok(());
@@ -178,7 +175,10 @@ impl Store {
         }
     }
 
-    async fn wait_for_journal_room(&self) {
+    async fn wait_for_journal_room(&self, since_ms: u64) {
+        // For a moment a full disk may have none, until a checkpoint has freed a file of the journal.
+        let is_long = self.clock.monotonic_ms().saturating_sub(since_ms) >= RETRY_INTERVAL.as_millis() as u64;
+        self.state.without_journal_room.set(is_long && self.spaces.is_full(LogDir::OWN));
         self.request_checkpoint();
         future::or(self.signals.journal_room.notified(), self.clock.sleep(RETRY_INTERVAL)).await;
     }

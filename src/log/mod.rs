@@ -321,7 +321,7 @@ struct State {
     flush_requested: Cell<bool>,
     /// The logs are being put together from checkpoints and journals.
     recovering: Cell<bool>,
-    /// A group waits for room in the journal, and the disk has none for another file of it.
+    /// A group has waited long for room in the journal, on a full disk.
     without_journal_room: Cell<bool>,
     checkpoint_requested: Cell<bool>,
     checkpointing: Cell<bool>,

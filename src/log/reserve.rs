@@ -71,11 +71,6 @@ impl Spaces {
         self.any_full() && self.of(dir).is_full.get()
     }
 
-    /// Whether what is to be settled finds no space in a directory, with its reserve.
-    pub(super) fn somebody_waits(&self, dir: LogDir) -> bool {
-        !self.of(dir).waiting.borrow().is_empty()
-    }
-
     /// Whether the reserve of a directory has been given away.
     pub(super) fn is_spent(&self, dir: LogDir) -> bool {
         self.of(dir).is_spent.get()

@@ -1,5 +1,6 @@
 """A disk that is really full, and has room again: a small one in memory, in a mount namespace of its own."""
 
+import ctypes
 import os
 import pathlib
 import select
@@ -42,8 +43,6 @@ class Disk:
 
     def enter(self):
         """To be run in a new process."""
-        import ctypes
-
         libc = ctypes.CDLL(None, use_errno=True)
         for space in self.spaces:
             name = {CLONE_NEWNS: "mnt", CLONE_NEWUSER: "user"}[space]
